@@ -91,7 +91,7 @@ class StoreFollower:
             Plan(
                 number=number,
                 lineage=store.lineage,
-                created_at=row.created_at if row else store.created_at,
+                created_at=max(row.created_at, store.created_at) if row else store.created_at,
                 document=document,
             )
         )

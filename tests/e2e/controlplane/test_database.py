@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from firsthop.postgres.server import EmbeddedPostgres
 from firsthop_controlplane.store import ledger, tables
 from firsthop_controlplane.store.engine import create_engine
-from firsthop_controlplane.store.migrate import alembic_config, migrate
+from firsthop_controlplane.store.migrate import MigrationError, alembic_config, migrate
 from support.waiting import eventually
 
 pytestmark = pytest.mark.database
@@ -182,3 +182,13 @@ async def test_a_store_of_the_first_schema_is_kept(
         with pytest.raises(IntegrityError, match="ck_service_ttl"):
             await connection.execute(text("UPDATE service SET ttl = 301"))
     await engine.dispose()
+
+
+async def test_a_newer_schema_is_refused_by_name(database_url: str) -> None:
+    """After a return to an older release; the message says which schema it is."""
+    engine = create_engine(database_url, application="test", statement_timeout_s=30)
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    await engine.dispose()
+    with pytest.raises(MigrationError, match="schema 9999 is not known to this release"):
+        await migrate(database_url)
