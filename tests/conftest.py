@@ -13,7 +13,7 @@ from hypothesis import settings
 os.environ["FIRSTHOP_ALLOW_LOOPBACK"] = "1"  # relays and transceivers of tests are there
 os.environ["FIRSTHOP_ALLOW_TARGETS"] = "127.0.0.0/8,::1/128,0.0.0.0/0,::/0"
 settings.register_profile("same", deadline=None, print_blob=True, derandomize=True)
-settings.register_profile("fuzz", deadline=None, print_blob=True, max_examples=2000)
+settings.register_profile("fuzz", deadline=None, print_blob=True, max_examples=500)
 settings.load_profile(os.environ.get("FIRSTHOP_HYPOTHESIS", "same"))
 
 
