@@ -3,11 +3,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+LOCKED := $(PIP) --require-hashes --requirement requirements/build.txt --requirement
+EDITABLE := $(PIP) --no-deps --no-build-isolation --editable .
+MINUTES ?= 30
 SOURCES := geodata ice zones net steering dns allocator healthchecks relay controlplane app
 
 .DEFAULT_GOAL := help
-.PHONY: help up test interop coverage check format bench bench-dns bench-failover bench-relay bench-steering soak clean
+.PHONY: help up test interop coverage check format fuzz lock bench bench-dns bench-failover bench-relay bench-steering soak clean
 
 help: ## List the chores
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,7 +19,7 @@ up: $(VENV)/up.stamp ## Run everything on this machine, with a demo deployment
 	@exec $(BIN)/firsthop up
 
 # Tests start hundreds of processes: each finds its modules compiled.
-test coverage: export PYTHONDONTWRITEBYTECODE :=
+test coverage fuzz: export PYTHONDONTWRITEBYTECODE :=
 
 test: $(VENV)/dev.stamp ## Run all tests (needs nothing but Python; starts its own PostgreSQL)
 	$(BIN)/pytest --numprocesses 2 --dist loadgroup -m 'not interop'
@@ -29,16 +32,25 @@ coverage: $(VENV)/dev.stamp ## Run all tests, and show what of all packages they
 	$(BIN)/pytest --numprocesses 2 --dist loadgroup -m 'not interop' --cov \
 		--cov-report term:skip-covered --cov-fail-under 95
 
-check: $(VENV)/dev.stamp ## Format, lint, types, import contracts and conventions
+check: $(VENV)/dev.stamp ## Format, lint, types, import contracts, conventions and lock files
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy $(patsubst %,-p firsthop_%,$(filter-out app,$(SOURCES))) -p firsthop
 	PYTHONPATH=. $(BIN)/lint-imports --no-cache
 	$(BIN)/python tools/conventions.py $(SOURCES)
+	$(BIN)/python tools/lock.py check
 
 format: $(VENV)/dev.stamp ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+fuzz: $(VENV)/dev.stamp ## Draw hostile inputs anew for MINUTES=30, in rounds of a few minutes
+	@end=$$(($$(date +%s) + 60 * $(MINUTES))); while [ $$(date +%s) -lt $$end ]; do \
+		FIRSTHOP_HYPOTHESIS=fuzz $(BIN)/pytest -q --numprocesses 2 -m fuzz $(ARGUMENTS) || exit; \
+	done
+
+lock: $(VENV)/dev.stamp ## Write requirements/ anew, for the dependencies that pyproject.toml names
+	$(BIN)/python tools/lock.py write
 
 bench: bench-dns bench-relay bench-steering ## Run the benchmarks beside their peers
 	$(BIN)/python bench/respond.py
@@ -70,10 +82,12 @@ $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed"'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/up.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) --editable '.[all]'
+$(VENV)/up.stamp: pyproject.toml $(wildcard requirements/*.txt) | $(VENV)/bin/python
+	$(LOCKED) requirements/all.txt
+	$(EDITABLE)
 	@touch $@
 
-$(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) --editable '.[dev]'
+$(VENV)/dev.stamp: pyproject.toml $(wildcard requirements/*.txt) | $(VENV)/bin/python
+	$(LOCKED) requirements/dev.txt
+	$(EDITABLE)
 	@touch $@ $(VENV)/up.stamp

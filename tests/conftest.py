@@ -1,4 +1,7 @@
-"""For all tests: hypothesis without a deadline, because a busy machine is no fault of the code."""
+"""For all tests: hypothesis draws the same examples in each run, and `make fuzz` draws others.
+
+It has no deadline, because a busy machine is no fault of the code.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,9 @@ from hypothesis import settings
 
 os.environ["FIRSTHOP_ALLOW_LOOPBACK"] = "1"  # relays and transceivers of tests are there
 os.environ["FIRSTHOP_ALLOW_TARGETS"] = "127.0.0.0/8,::1/128,0.0.0.0/0,::/0"
-settings.register_profile("firsthop", deadline=None, print_blob=True)
-settings.load_profile("firsthop")
+settings.register_profile("same", deadline=None, print_blob=True, derandomize=True)
+settings.register_profile("fuzz", deadline=None, print_blob=True, max_examples=500)
+settings.load_profile(os.environ.get("FIRSTHOP_HYPOTHESIS", "same"))
 
 
 @pytest.fixture(autouse=True)

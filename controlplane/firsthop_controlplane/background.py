@@ -101,7 +101,8 @@ async def _follow_bootstrap(deps: Deps, parts: Parts) -> None:
                 await _bootstrap(deps, given, parts.now())
                 done = given
         except Exception as error:
-            log.warning("bootstrap.failed", reason=f"{type(error).__name__}: {error}")
+            reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+            log.warning("bootstrap.failed", reason=reason)
         await asyncio.sleep(deps.settings.poll_s)
 
 

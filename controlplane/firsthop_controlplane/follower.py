@@ -19,7 +19,7 @@ from firsthop_controlplane.access.keyring import Keyring, store_row
 from firsthop_controlplane.access.tokens import TokenBook
 from firsthop_controlplane.configuration.revisions import CHANNEL, newest_number
 from firsthop_controlplane.feed.feed import Feed
-from firsthop_controlplane.store.engine import unavailable
+from firsthop_controlplane.store.engine import failure, unavailable
 from firsthop_controlplane.store.ledger import AuditRow, RevisionRow
 from firsthop_steering.feed.snapshot import KeySet, Plan, Status
 from firsthop_steering.plan.document import Document
@@ -91,7 +91,7 @@ class StoreFollower:
             Plan(
                 number=number,
                 lineage=store.lineage,
-                created_at=row.created_at if row else store.created_at,
+                created_at=max(row.created_at, store.created_at) if row else store.created_at,
                 document=document,
             )
         )
@@ -118,7 +118,7 @@ class StoreFollower:
                 await self._wait()
 
     def _lost(self, error: Exception) -> None:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        reason = failure(error)
         if self.store.ok:
             log.warning("store.lost", reason=reason)
         self.store = StoreReachability(False, reason)

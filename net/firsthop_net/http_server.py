@@ -10,6 +10,8 @@ from typing import Any
 
 from aiohttp import web
 
+from firsthop_net.exhaustion import report_exhaustion_once
+
 _Network = IPv4Network | IPv6Network
 
 HEAD_TIMEOUT_S = 30.0
@@ -40,6 +42,7 @@ class HttpRunner(web.AppRunner):
         self._limit = _AddressLimit(max_per_address, (*LOOPBACK, *proxies))
 
     async def _make_server(self) -> web.Server:
+        report_exhaustion_once()
         made = await super()._make_server()
         return _LimitedServer(made, self._limit)
 

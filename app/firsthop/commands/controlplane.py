@@ -155,10 +155,18 @@ def _share_to_explore(share: float) -> float:
     return share
 
 
-def migrate(database_url: DatabaseUrl) -> None:
+def migrate(
+    database_url: DatabaseUrl,
+    restored: Annotated[
+        bool,
+        typer.Option(
+            "--restored", help="The database is a backup: edges must accept its older numbers."
+        ),
+    ] = False,
+) -> None:
     """Upgrade the database schema to this release."""
     try:
-        head = asyncio.run(migrate_store(database_url))
+        head = asyncio.run(migrate_store(database_url, restored=restored))
     except (ControlPlaneError, OSError) as error:
         raise fail(f"migrate: {error}") from None
     typer.echo(f"the schema is at {head}")

@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from firsthop_controlplane.errors import BrokenRule, NoLeader, Refused, TooMany, Unavailable
-from firsthop_controlplane.store.engine import bad_value, unavailable
+from firsthop_controlplane.store.engine import bad_value, failure, unavailable
 from firsthop_steering.feed.reason_phrases import reason_phrase
 
 log = structlog.get_logger(__name__)
@@ -83,7 +83,7 @@ def _refusal(error: Exception, request: web.Request) -> tuple[Refused, dict[str,
     if isinstance(error, web.HTTPException):
         return _of_http(error)
     if bad_value(error):
-        log.warning("api.value_refused", path=request.path, error=str(error))
+        log.warning("api.value_refused", path=request.path, error=failure(error))
         rule = "the database cannot store one of its values"
         return Refused(422, "invalid", rule, [BrokenRule("body", rule)]), {}
     if isinstance(error, NoLeader):
@@ -96,7 +96,7 @@ def _refusal(error: Exception, request: web.Request) -> tuple[Refused, dict[str,
         detail = f"{reason[:1].upper()}{reason[1:]}. Edges keep answering from their snapshots."
         return Refused(503, "unavailable", detail), {"Retry-After": "1"}
     if unavailable(error):
-        log.warning("api.unavailable", path=request.path, error=f"{type(error).__name__}: {error}")
+        log.warning("api.unavailable", path=request.path, error=failure(error))
         detail = "The database cannot be reached now. Edges keep answering from their snapshots."
         refused = Refused(503, "unavailable", detail)
         return refused, {"Retry-After": "1"}

@@ -28,6 +28,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from firsthop_controlplane.history.merge_patch import change, changes_between
+from firsthop_controlplane.store.engine import failure
 from firsthop_controlplane.store.ledger import GuidancePastRow
 from firsthop_steering.feed.snapshot import Latency, Prices, SnapshotKind, supersedes
 from firsthop_steering.rtt.samples import parse_prefix
@@ -164,7 +165,7 @@ class GuidanceLog(Generic[T]):
                 async with AsyncSession(self._engine) as session, session.begin():
                     await forget(session, self._kind, now - self._kept)
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+            reason = failure(error)
             if not self._error:
                 log.warning("guidance.save_failed", kind=self._kind, reason=reason)
             self._error = reason

@@ -31,7 +31,7 @@ from firsthop_controlplane.leader.leadership import (
     after,
 )
 from firsthop_controlplane.leader.replica import ReplicaLeadership
-from firsthop_controlplane.store.engine import unavailable
+from firsthop_controlplane.store.engine import failure, unavailable
 
 log = structlog.get_logger(__name__)
 PATIENCE_S = 1.0
@@ -112,7 +112,7 @@ class Election:
             if not (unavailable(error) or isinstance(error, TimeoutError)):
                 log.exception("leadership.look_failed")
             await self._disconnect()
-            finding = Away(f"{type(error).__name__}: {error}".splitlines()[0][:200])
+            finding = Away(failure(error))
         unsure = self._leadership.leads and not self._leadership.may_publish()
         step = await self._become(finding, asked_at)
         if unsure and self._leadership.may_publish():

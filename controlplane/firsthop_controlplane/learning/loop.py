@@ -25,7 +25,7 @@ from firsthop_controlplane.learning.intake import BATCHES_KEPT_S
 from firsthop_controlplane.learning.memory import Memory
 from firsthop_controlplane.learning.publication import Publication
 from firsthop_controlplane.store import learned as store
-from firsthop_controlplane.store.engine import unavailable
+from firsthop_controlplane.store.engine import failure, unavailable
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.arrays import Mask
 from firsthop_steering.decision.placement import Ground
@@ -215,7 +215,7 @@ class LatencyLoop:
                 self._engine, self._publisher.term, contents, now, anew=anew
             )
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+            reason = failure(error)
             if not self.save_error:
                 log.warning("latency.save_failed", reason=reason)
             self.save_error = reason

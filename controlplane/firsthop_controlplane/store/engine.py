@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import asyncpg
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
@@ -67,6 +69,7 @@ def create_engine(url: str, *, application: str, statement_timeout_s: float) -> 
         max_overflow=8,
         pool_timeout=CONNECT_TIMEOUT_S,
         pool_pre_ping=True,
+        hide_parameters=True,
         connect_args=_session(application, statement_timeout_s),
     )
 
@@ -76,6 +79,7 @@ def create_lone_engine(url: str, *, application: str, statement_timeout_s: float
     return create_async_engine(
         database_url(url),
         poolclass=NullPool,
+        hide_parameters=True,
         connect_args=_session(application, statement_timeout_s),
     )
 
@@ -99,6 +103,17 @@ def sqlstate(error: BaseException) -> str:
     """PostgreSQL's five-character code of an error; empty if it has none."""
     original = error.orig if isinstance(error, DBAPIError) else error
     return str(getattr(original, "sqlstate", None) or "")
+
+
+def failure(error: BaseException) -> str:
+    """What went wrong with the database, for answers and logs: without statement, values, address
+    or account, which the texts of drivers contain."""
+    each = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    original = each.__cause__ or each
+    if isinstance(original, OSError) and original.errno is not None:
+        return os.strerror(original.errno)
+    code = sqlstate(original)
+    return type(original).__name__ + (f" ({code})" if code else "")
 
 
 def unavailable(error: BaseException) -> bool:

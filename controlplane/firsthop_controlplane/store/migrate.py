@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,6 +22,11 @@ STATEMENT_TIMEOUT_S = 300
 queries of that table, so it must give up soon."""
 TURN_TIMEOUT_S = 120
 """How long to wait for another process that is migrating."""
+
+
+_NEW_LINEAGE = text(
+    "UPDATE store SET lineage = :lineage, created_at = now(), keys_changed_at = now()"
+)
 
 
 class MigrationError(ControlPlaneError):
@@ -44,8 +51,12 @@ def alembic_config(connection: Connection | None = None) -> Config:
     return config
 
 
-async def migrate(url: str) -> str:
-    """Migrate the database at `url` to the newest schema; returns the schema's revision id."""
+async def migrate(url: str, *, restored: bool = False) -> str:
+    """Migrate the database at `url` to the newest schema; returns the schema's revision id.
+
+    `restored`: the database is a backup, so edges may have later plans and keys than it holds. Its
+    numbers begin a new lineage, created now, which edges accept. Raises MigrationError.
+    """
     engine = create_engine(
         url, application="firsthop-migrate", statement_timeout_s=STATEMENT_TIMEOUT_S
     )
@@ -54,6 +65,9 @@ async def migrate(url: str) -> str:
             await guard.execution_options(isolation_level="AUTOCOMMIT")
             await _take_turn(guard)
             await connection.run_sync(_upgrade)
+            if restored:
+                await connection.execute(_NEW_LINEAGE, {"lineage": uuid.uuid4().hex})
+                await connection.commit()
             await guard.invalidate()  # ends its session, which releases the lock
     finally:
         await engine.dispose()
@@ -71,4 +85,13 @@ async def _take_turn(connection: AsyncConnection) -> None:
 
 
 def _upgrade(connection: Connection) -> None:
-    command.upgrade(alembic_config(connection), "head")
+    config = alembic_config(connection)
+    present = MigrationContext.configure(connection).get_current_revision()
+    connection.rollback()  # Alembic commits only what it has begun itself
+    known = {each.revision for each in ScriptDirectory.from_config(config).walk_revisions()}
+    if present is not None and present not in known:
+        raise MigrationError(
+            f"the schema {present} is not known to this release (newest: {max(known)}): use the "
+            "release that wrote it, or restore a backup of before"
+        )
+    command.upgrade(config, "head")

@@ -14,6 +14,8 @@ MAX_VIEWS = 4000
 """Number of views in one part of a probe report, which then stays below 1 MiB."""
 MAX_PARTS = 100
 """Number of parts of a probe report."""
+MAX_SESSIONS = 1_000_000
+"""Number of sessions that a machine may report; a flow of each would need gigabytes."""
 _NOT_PRINTABLE = re.compile(r"[^ -~]")
 
 
@@ -116,7 +118,7 @@ class Report(Model):
     sequence: int = Field(ge=0)
     """Increases with every report; starts again when the machine restarts."""
     sent_at: AwareDatetime
-    sessions: int = Field(default=0, ge=0)
+    sessions: int = Field(default=0, ge=0, le=MAX_SESSIONS)
     cpu: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
     """Busy share of the host's processors, 0 to 1."""
     draining: bool = False

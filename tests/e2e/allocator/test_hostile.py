@@ -5,22 +5,40 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import random
 from collections.abc import AsyncIterator
 
+import aiohttp
 import pytest
+import pytest_asyncio
 import structlog
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from firsthop_allocator.http import bodies
+from firsthop_allocator.http import bodies, openapi
 from firsthop_allocator.settings import MAX_BODY
 from support.allocator_server import (
     BEARER,
     HEAD,
+    Running,
     running,
 )
-from support.allocator_world import BERLIN
+from support.allocator_world import BERLIN, RELAYS
+from support.schemas import Schemas
 
 pytestmark = pytest.mark.e2e
+
+MAX_ANSWER_S = 30
+"""Only distinguishes an answer that never comes from a slow machine."""
+WORDS = [BERLIN, "relay", "fra-1", "fra", "0", "1", "x" * 300, "a\0b", RELAYS[0]["ipv6"]]
+SCHEMAS = Schemas(openapi.document(), WORDS)
+OPERATIONS = [
+    (method, path, operation)
+    for path, methods in openapi.document()["paths"].items()
+    for method, operation in methods.items()
+]
+junk = st.binary(max_size=50) | st.lists(
+    st.sampled_from([b"v=0\r\n", b"m=audio 9 UDP/TLS/RTP/SAVPF 111\r\n", b"a=ice-ufrag:abcd\r\n"])
+).map(b"".join)
 
 
 @pytest.mark.parametrize(
@@ -121,22 +139,42 @@ async def test_a_slow_body_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
         writer.close()
 
 
-async def test_random_bodies_never_break_it() -> None:
-    """A valid body with octets turned, cut, doubled and shuffled: 201, 400 or 422."""
-    rng = random.Random(1)
-    seed = json.dumps(
-        {"client_ip": BERLIN, "ttl": 3600, "exclude_relays": ["fra-1"], "service": None}
-    ).encode()
-    tokens = [b'"', b"{", b"[", b"\\u0000", b"1e999", b"-", b"NaN", b"\xff", b"true", b'"ttl":']
-    seen = set()
-    async with running() as server:
-        for _ in range(400):
-            body = bytearray(seed)
-            for _ in range(rng.randint(1, 4)):
-                place = rng.randrange(len(body))
-                end = place + rng.choice([0, 1, 1, 5])
-                body[place:end] = rng.choice([*tokens, bytes([rng.randrange(256)])])
-            status, _, _ = await server.post(bytes(body))
-            assert status in (201, 400, 422), bytes(body)
-            seen.add(status)
-    assert seen == {201, 400, 422}
+@pytest.mark.fuzz
+@given(data=st.data())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+async def test_any_call_is_answered_or_refused(server: Running, data: st.DataObject) -> None:
+    """Every route, with values of its schema and others: never 500, never long, JSON if an error.
+    Offers are such that no transceiver is asked."""
+    method, path, operation = data.draw(st.sampled_from(OPERATIONS))
+    words = st.sampled_from(WORDS)
+    query = {
+        each["name"]: data.draw(words | SCHEMAS.values(each["schema"]).map(str))
+        for each in operation.get("parameters", ())
+        if each["in"] == "query" and data.draw(st.booleans())
+    }
+    headers = {"Authorization": data.draw(st.sampled_from([*BEARER.values()] * 3 + ["", "Bearer"]))}
+    content = operation.get("requestBody", {}).get("content", {})
+    for media, described in content.items():
+        is_json = media == "application/json"
+        value = data.draw(SCHEMAS.values(described["schema"]) if is_json else junk)
+        body = json.dumps(value).encode() if is_json else value
+        headers |= {"Content-Type": media, "If-Match": "*"}
+    async with server.session.request(
+        method,
+        server.url + path.replace("{token}", data.draw(words)),
+        params=query,
+        headers=headers,
+        data=body if content else None,
+        timeout=aiohttp.ClientTimeout(total=MAX_ANSWER_S),
+    ) as response:
+        raw = await response.read()
+    assert response.status < 500 or response.status == 503, (method, path, raw)
+    if response.status >= 400:
+        assert json.loads(raw)["status"] == response.status, (method, path, raw)
+
+
+@pytest_asyncio.fixture(name="server")
+async def server_fixture() -> AsyncIterator[Running]:
+    """An allocator for a whole round of fuzzing."""
+    async with running(within=3600) as server:
+        yield server

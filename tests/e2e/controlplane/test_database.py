@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import structlog
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -17,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from firsthop.postgres.server import EmbeddedPostgres
 from firsthop_controlplane.store import ledger, tables
 from firsthop_controlplane.store.engine import create_engine
-from firsthop_controlplane.store.migrate import alembic_config, migrate
+from firsthop_controlplane.store.migrate import MigrationError, alembic_config, migrate
 from support.waiting import eventually
 
 pytestmark = pytest.mark.database
@@ -123,15 +124,19 @@ async def test_replicas_serve_one_store(start_api: Any) -> None:
 async def test_a_change_that_cannot_get_its_turn_is_told_to_try_later(
     start_api: Any, database_url: str
 ) -> None:
-    """The lock time-out ends the wait with 503, not with a request that hangs."""
+    """The lock time-out ends the wait with 503, not with a request that hangs; the log has neither
+    a statement nor its values."""
     engine = create_engine(database_url, application="test", statement_timeout_s=30)
     api = await start_api()
     async with engine.begin() as connection:
         await connection.execute(
             text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": 0x6669727374686F70}
         )
-        answer = await api.call("POST", "/v1/regions", FRA)
+        with structlog.testing.capture_logs() as logged:
+            answer = await api.call("POST", "/v1/regions", FRA)
     assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+    (line,) = (each for each in logged if each["event"] == "api.unavailable")
+    assert line["error"] == "LockNotAvailableError (55P03)"
     await engine.dispose()
     assert (await api.call("POST", "/v1/regions", FRA)).status == 201
 
@@ -177,3 +182,13 @@ async def test_a_store_of_the_first_schema_is_kept(
         with pytest.raises(IntegrityError, match="ck_service_ttl"):
             await connection.execute(text("UPDATE service SET ttl = 301"))
     await engine.dispose()
+
+
+async def test_a_newer_schema_is_refused_by_name(database_url: str) -> None:
+    """After a return to an older release; the message says which schema it is."""
+    engine = create_engine(database_url, application="test", statement_timeout_s=30)
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    await engine.dispose()
+    with pytest.raises(MigrationError, match="schema 9999 is not known to this release"):
+        await migrate(database_url)

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from firsthop_steering.feed.snapshot import Plan, Snapshot, kind_of, unseal
+from firsthop_controlplane.store.migrate import migrate
+from firsthop_steering.feed.snapshot import Plan, Snapshot, kind_of, supersedes, unseal
 from support.waiting import DEADLINE_S, eventually
 
 pytestmark = pytest.mark.database
@@ -188,3 +189,26 @@ async def test_a_revoked_token_ends_its_stream(start_api: Any) -> None:
         await stream.first()
         await api.delete(f"/v1/tokens/{made['id']}")
         await stream.ended()
+
+
+async def test_edges_accept_the_plan_and_keys_of_a_restored_backup(
+    start_api: Any, database_url: str
+) -> None:
+    """The numbers of a backup are lower than those that edges have; `migrate --restored` makes them
+    of another lineage, created now. Statuses and guidance follow the plan."""
+    api = await start_api()
+    await api.made("/v1/regions", FRA)
+    secret = await api.token_of("edge")
+    async with _open(api, secret) as stream:
+        backup = await stream.first()
+    await api.stop()
+    for restored in (False, True):
+        await migrate(database_url, restored=restored)
+        api = await start_api()
+        async with _open(api, secret) as stream:
+            given = await stream.first()
+        await api.stop()
+        for kind in ("plan", "keys", "status"):
+            held = backup[kind].model_copy(update={"number": backup[kind].number + 10**12})
+            assert supersedes(given[kind], held) is restored, kind
+        assert given["plan"].document == backup["plan"].document

@@ -348,10 +348,22 @@ async def test_strangers_by_tcp_are_cut_off(tmp_path: Path, opening: bytes) -> N
 
 
 async def test_silent_connections_are_ended(tmp_path: Path) -> None:
+    """Also those that send a check an octet at a time."""
     host = own_address()
     async with site(tmp_path, "--listen-tcp", f"{host}:443") as there:
-        client = await TcpClient.connect((host, 443))
-        assert await client.hear() is None
+        silent, slow = [await TcpClient.connect((host, 443)) for _ in range(2)]
+
+        async def drip() -> None:
+            for octet in b"\0\x64" + bytes(100):
+                slow.writer.write(bytes([octet]))
+                await slow.writer.drain()
+                await asyncio.sleep(0.2)
+
+        dripping = asyncio.create_task(drip())
+        assert await silent.hear() is None
+        assert await slow.hear() is None
+        dripping.cancel()
         counted = await there.counted()
-        assert counted['streams_refused_total{reason="silent"}'] == 1
-        client.close()
+        assert counted['streams_refused_total{reason="silent"}'] == 2
+        silent.close()
+        slow.close()

@@ -42,6 +42,7 @@ def agrees(section: bytes, offset: int) -> None:
     assert DataSection(b"tree" + section, 4).record(offset) == expected
 
 
+@pytest.mark.fuzz
 @settings(max_examples=100, deadline=None)
 @given(values)
 def test_agrees_with_maxminddb(value: Any) -> None:
@@ -98,6 +99,7 @@ def test_damage_is_a_value_error(content: bytes, rule: str) -> None:
         DataSection(content, 0).record(0)
 
 
+@pytest.mark.fuzz
 @given(st.binary(max_size=60))
 def test_any_bytes(content: bytes) -> None:
     """Random bytes give a value or a ValueError."""

@@ -125,6 +125,7 @@ def test_what_says_nothing_of_load_says_why(packet: bytes, reason: str) -> None:
     assert read_load(packet, PASSWORD) == NoLoad(reason)  # type: ignore[arg-type]
 
 
+@pytest.mark.fuzz
 @given(st.integers(0, 76 * 8 - 1))
 def test_no_turned_bit_is_another_load(bit: int) -> None:
     packet = bytearray(answer(LOAD))
@@ -133,6 +134,7 @@ def test_no_turned_bit_is_another_load(bit: int) -> None:
     assert isinstance(said, NoLoad) or said == RelayLoad(7, draining=False)
 
 
+@pytest.mark.fuzz
 @given(st.binary(max_size=200), st.booleans())
 def test_junk_says_nothing(junk: bytes, framed: bool) -> None:
     header = b"\1\1" + len(junk).to_bytes(2, "big") + answer()[4:20]

@@ -174,6 +174,7 @@ def test_a_fragment_without_a_credential_is_refused(body: str) -> None:
         read_fragment(body)
 
 
+@pytest.mark.fuzz
 @given(st.text(max_size=300), st.integers(0, 40))
 def test_no_text_raises_anything_else(junk: str, place: int) -> None:
     """Junk alone, and junk in the middle of an offer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +23,7 @@ def test_other_messages_are_not() -> None:
         assert not is_session_over(build(kind, bytes(12), [(SESSION_OVER, b"")]))
 
 
+@pytest.mark.fuzz
 @given(st.integers(0, len(MESSAGE) * 8 - 1))
 def test_a_turned_bit_is_noticed(bit: int) -> None:
     packet = bytearray(MESSAGE)
@@ -29,6 +31,7 @@ def test_a_turned_bit_is_noticed(bit: int) -> None:
     assert not is_session_over(bytes(packet))
 
 
+@pytest.mark.fuzz
 @given(st.binary(max_size=100))
 def test_junk_is_not(junk: bytes) -> None:
     assert not is_session_over(junk)

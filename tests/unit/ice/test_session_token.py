@@ -51,6 +51,7 @@ def test_a_token_names_the_route_of_its_session() -> None:
     assert not name.genuine(region_password_key(KEYS.masters[4], 7))
 
 
+@pytest.mark.fuzz
 @given(st.integers(0, TOKEN_LENGTH - 1), st.sampled_from("AQgw-_09"))
 def test_no_other_token_passes(place: int, letter: str) -> None:
     """Every changed character is refused or not genuine."""
@@ -59,6 +60,7 @@ def test_no_other_token_passes(place: int, letter: str) -> None:
     assert forged == TOKEN or name is None or not name.genuine(KEY)
 
 
+@pytest.mark.fuzz
 @given(st.text(max_size=60))
 def test_no_text_makes_it_raise(junk: str) -> None:
     """Paths are anybody's text."""

@@ -109,6 +109,7 @@ def test_every_truncation_is_refused(packet: bytes) -> None:
         parse(packet + b"\0\0\0\0")
 
 
+@pytest.mark.fuzz
 @settings(deadline=None)
 @given(st.one_of(st.binary(max_size=200), st.binary(max_size=180).map(lambda b: framed(b))))
 def test_no_bytes_raise_anything_else(packet: bytes) -> None:

@@ -134,6 +134,7 @@ def test_what_a_failing_server_says_is_told(
     assert words in found.reason
 
 
+@pytest.mark.fuzz
 @given(st.binary(max_size=100), st.integers(0, 60))
 def test_hostile_answers_raise_nothing_else(junk: bytes, cut: int) -> None:
     """Junk, and a challenge cut or without its parts."""

@@ -120,6 +120,7 @@ def test_any_turned_bit_is_rejected() -> None:
         assert decode(forged, KEYS.routes, now=NOW) == rejected, (index, bit)
 
 
+@pytest.mark.fuzz
 @settings(deadline=None)
 @given(st.one_of(st.text(max_size=40), st.binary(max_size=40)))
 def test_no_input_raises(junk: str | bytes) -> None:
@@ -127,6 +128,7 @@ def test_no_input_raises(junk: str | bytes) -> None:
     assert isinstance(decode(junk, KEYS.routes, now=NOW), RejectedUfrag)
 
 
+@pytest.mark.fuzz
 @settings(deadline=None)
 @given(st.text(alphabet=ICE, min_size=31, max_size=31))
 def test_random_ufrags_open_nothing(forged: str) -> None:

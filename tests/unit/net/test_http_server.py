@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
+import socket
+from asyncio import constants
 from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
+import structlog
 from aiohttp import web
 
 from firsthop_net import http_server
@@ -65,6 +69,40 @@ async def test_one_address_holds_so_many_connections(monkeypatch: pytest.MonkeyP
             writer.close()
         await eventually(lambda: connections(runner) == 0, "all are closed")
         assert await answered(host, port)
+
+
+async def test_a_process_without_descriptors_says_so_once_and_recovers(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While connections wait for a descriptor nothing else is logged; then they are served."""
+    monkeypatch.setattr(constants, "ACCEPT_RETRY_DELAY", 0.01)
+    async with serving() as (_, host, port):
+        clients = [socket.socket() for _ in range(3)]
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        tries = 0
+
+        def counted(*_: object) -> tuple[socket.socket, object]:
+            nonlocal tries
+            tries += 1
+            return accept(*_)
+
+        accept = socket.socket.accept
+        monkeypatch.setattr(socket.socket, "accept", counted)
+        with structlog.testing.capture_logs() as logged:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (clients[0].fileno(), limits[1]))
+            try:
+                for client in clients:
+                    client.connect((host, port))
+                    client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                await eventually(lambda: tries > 1000, "it goes on trying")
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            for client in clients:
+                reader, writer = await asyncio.open_connection(sock=client)
+                assert b"200 OK" in await reader.readline()
+                writer.close()
+    assert [each["event"] for each in logged] == ["descriptors.exhausted"]
+    assert not caplog.records
 
 
 async def test_proxies_and_local_peers_are_not_limited() -> None:

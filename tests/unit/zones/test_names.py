@@ -44,6 +44,7 @@ def test_the_name_above_is_one_label_less(wire: bytes) -> None:
         assert to_wire(parent(text)) == wire.lower()[wire[0] + 1 :]
 
 
+@pytest.mark.fuzz
 @given(st.text(max_size=80) | st.text(st.sampled_from('aZ09-_.\\@ ";()$é\u212a'), max_size=80))
 def test_any_text_is_a_name_or_refused(text: str) -> None:
     """With a rule; and what is a name to us is the same name to dnspython."""

@@ -341,6 +341,7 @@ PIECES = [
 ]
 
 
+@pytest.mark.fuzz
 @example([" TXT ", "@", "\r", "\r"], True)
 @example([" TXT (", "@", "\r", ")"], True)
 @given(st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=30), st.booleans())
@@ -358,6 +359,7 @@ def test_no_text_breaks_the_reader(pieces: list[str], start: bool) -> None:
         assert read(HEAD + written).records == zone.records
 
 
+@pytest.mark.fuzz
 @given(st.integers(0, len(WHOLE)), st.integers(0, 9), st.text(max_size=2))
 def test_no_damage_breaks_the_reader(at: int, lost: int, put: str) -> None:
     """A good file with some characters gone or new."""

@@ -53,6 +53,7 @@ class FeedSource:
             refused=self._store.rejected,
             last_refusal=self._store.last_rejection,
             gaps=self._store.gaps,
+            clock_off_s=self._follower.clock_off_s,
         )
 
     @property

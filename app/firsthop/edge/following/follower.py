@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 import aiohttp
 import structlog
@@ -23,6 +26,9 @@ MAX_LINE = 64 * 2**20
 """A longer line is not a snapshot; this limits memory if the feed is broken."""
 MAX_LINE_S = 120.0
 """A replica that sends a line slower than this is left: 13 MB take this long at 0.9 Mbit/s."""
+MAX_CLOCK_OFF_S = 60.0
+"""Difference to a replica's clock from which it is logged. Far off, credentials of this edge expire
+early or are refused, and its reports are refused."""
 BACKOFF_S = (0.1, 3.3)
 """The shortest and the longest pause between attempts; with jitter of a half, up to 5 s."""
 
@@ -57,6 +63,8 @@ class FeedFollower:
         self.connected_to = ""
         """The replica that feeds this edge; empty if there is none."""
         self.last_error = ""
+        self.clock_off_s: float | None = None
+        """How far this host's clock is ahead of the last replica's; None if not known."""
 
     async def run(self) -> None:
         """Follow until cancelled; after each failure, try the next replica after a random pause."""
@@ -91,12 +99,20 @@ class FeedFollower:
         ) as response:
             if response.status != 200:
                 raise ValueError(f"the feed answers {response.status} {response.reason}")
+            self._compare_clocks(url, response.headers.get("Date", ""), datetime.now(UTC))
             chunks, clock = response.content.iter_any(), asyncio.get_running_loop().time
             async for line in _lines(chunks, lambda: self._received(url, geodata), clock):
                 snapshot = self._store.accept(line)
                 if snapshot is not None:
                     log.info("snapshot.accepted", kind=kind_of(snapshot), number=snapshot.number)
                     self._on_change(snapshot)
+
+    def _compare_clocks(self, url: str, date: str, now: datetime) -> None:
+        """`date` is the response's field of that name (RFC 9110 §6.6.1)."""
+        with contextlib.suppress(ValueError, TypeError):
+            self.clock_off_s = (now - parsedate_to_datetime(date)).total_seconds()
+            if abs(self.clock_off_s) > MAX_CLOCK_OFF_S:
+                log.warning("clock.differs", url=url, ahead_s=round(self.clock_off_s))
 
     def _received(self, url: str, geodata: str) -> None:
         """Only a replica that sends octets, for example a heartbeat, counts as connected.

@@ -25,6 +25,8 @@ class FeedState:
     last_refusal: str
     gaps: int
     """How often a whole status was requested."""
+    clock_off_s: float | None
+    """How far this host's clock is ahead of the control plane's; None if not known."""
 
 
 class SnapshotSource(Protocol):

@@ -25,6 +25,7 @@ def readiness(view: EdgeView) -> dict[str, Any]:
         "feed": {
             "connected_to": view.source.connected_to or None,
             "last_error": feed.last_error or None,
+            "clock_off_s": feed.clock_off_s,
         }
         if feed
         else None,

@@ -131,6 +131,7 @@ LINES = st.lists(
 )
 
 
+@pytest.mark.fuzz
 @given(forwarded=LINES, x_forwarded_for=LINES)
 @example(forwarded=['for="' + '\\"' * 4000], x_forwarded_for=[])
 def test_nothing_breaks_the_reader(forwarded: list[str], x_forwarded_for: list[str]) -> None:
@@ -149,6 +150,7 @@ PUBLIC = st.one_of(
 )
 
 
+@pytest.mark.fuzz
 @given(client=PUBLIC, proxies=st.lists(st.integers(0, 2**24 - 1), max_size=5), claims=LINES)
 def test_a_client_cannot_move_itself(
     client: IPv4Address, proxies: list[int], claims: list[str]
@@ -158,6 +160,7 @@ def test_a_client_cannot_move_itself(
     assert seen(*chain) == (str(client), "x-forwarded-for")
 
 
+@pytest.mark.fuzz
 @given(st.text(max_size=60))
 def test_hosts_are_parsed_or_refused(text: str) -> None:
     """What is accepted is a plain unicast address."""

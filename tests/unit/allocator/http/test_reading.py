@@ -110,6 +110,7 @@ JSON = st.recursive(
 FIELDS = st.sampled_from(list(AllocationBody.model_fields)) | st.text(max_size=5)
 
 
+@pytest.mark.fuzz
 @given(st.dictionaries(FIELDS, JSON, max_size=5).map(lambda each: json.dumps(each).encode()))
 def test_any_json_is_read_or_refused(raw: bytes) -> None:
     """Nothing but Problem comes out, and it can be written down."""
@@ -120,6 +121,7 @@ def test_any_json_is_read_or_refused(raw: bytes) -> None:
         json.dumps(found.to_json("id")).encode()
 
 
+@pytest.mark.fuzz
 @given(st.binary(max_size=200))
 def test_any_octets_are_read_or_refused(raw: bytes) -> None:
     """The same for what is no JSON."""

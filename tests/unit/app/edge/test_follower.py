@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
+import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from firsthop.edge.following.follower import (
@@ -16,6 +19,9 @@ from firsthop.edge.following.follower import (
     _lines,
 )
 from firsthop.edge.following.snapshot_store import SnapshotStore
+from support.worlds import NOW
+
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
 
 
 async def read(chunks: Sequence[bytes], *, every_s: float = 0.0) -> list[bytes]:
@@ -60,3 +66,17 @@ def test_changed_geo_data_are_reported_anew(tmp_path: Path) -> None:
     geodata.append("b2")
     with pytest.raises(NewGeodataError):
         follower._received("http://a", "a1")
+
+
+@pytest.mark.parametrize("hours", [-24, -1, 0, 1, 24])
+def test_a_wrong_clock_is_told(tmp_path: Path, hours: int) -> None:
+    """By the log and in `/readyz`; else its credentials are refused elsewhere, for no reason that
+    this edge shows."""
+    store = SnapshotStore(tmp_path, KEY.public_key())
+    follower = FeedFollower(["http://a"], "t", store, print)
+    with structlog.testing.capture_logs() as logged:
+        follower._compare_clocks("http://a", "no date", NOW)
+        assert follower.clock_off_s is None
+        follower._compare_clocks("http://a", format_datetime(NOW), NOW + timedelta(hours=hours))
+    assert follower.clock_off_s == pytest.approx(hours * 3600, abs=1)
+    assert [each["ahead_s"] for each in logged] == ([hours * 3600] if hours else [])

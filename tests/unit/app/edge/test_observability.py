@@ -80,7 +80,7 @@ def test_an_edge_that_has_nothing_says_so(tmp_path: Path) -> None:
     assert json.loads(json.dumps(said)) == {
         "ready": False,
         "snapshots": {},
-        "feed": {"connected_to": None, "last_error": "http://a: refused"},
+        "feed": {"connected_to": None, "last_error": "http://a: refused", "clock_off_s": None},
         "alone": True,
         "refused": store.last_rejection,
         "table_error": None,

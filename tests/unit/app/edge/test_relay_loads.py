@@ -140,6 +140,7 @@ def test_what_is_no_answer_is_counted_and_the_answer_still_taken(
     assert board.loads(1.0) == {"fra-1": ReportedLoad(3, draining=False, at=1.0)}
 
 
+@pytest.mark.fuzz
 @given(st.binary(max_size=100), st.booleans())
 def test_junk_is_survived(junk: bytes, aimed: bool) -> None:
     board = LoadBoard()

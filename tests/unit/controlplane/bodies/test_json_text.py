@@ -32,6 +32,7 @@ def test_what_json_says_is_what_is_read(value: object) -> None:
     assert "-0.0" not in repr(parse(json.dumps([-0.0]).encode()))
 
 
+@pytest.mark.fuzz
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_value_or_a_refusal(raw: bytes) -> None:
     """Nothing else is ever raised."""

@@ -49,7 +49,7 @@ def wire_name(name: str) -> bytes:
 
 
 MUTATED = 25_000
-"""`tests/fuzz` and `tests/wire/hostile.py` go on from there."""
+"""`make fuzz` and `tests/wire/hostile.py` go on from there."""
 
 
 def query(
@@ -185,6 +185,9 @@ def seeds() -> list[bytes]:
     return asked
 
 
+SEEDS = seeds()
+
+
 def mutated(draw: random.Random, packet: bytes) -> bytes:
     """Flipped, cut, repeated, crossed."""
     data = bytearray(packet)
@@ -210,7 +213,7 @@ def test_mutated_packets(tables: Tables) -> None:
     The fixture checks that requests = responses + drops.
     """
     draw = random.Random(20261122)
-    packets = seeds()
+    packets = SEEDS
     for number in range(MUTATED):
         packet = mutated(draw, packets[number % len(packets)])
         transport = number & 3
@@ -231,6 +234,19 @@ def test_mutated_packets(tables: Tables) -> None:
     assert total == MUTATED
 
 
+@pytest.mark.fuzz
+@given(st.integers(0, 2**64), st.sampled_from([*PEERS]))
+def test_both_lanes_agree_on_mutated_packets(sample: Sample, seed: int, transport: int) -> None:
+    """Replies and counts; dnspython reads every reply."""
+    draw = random.Random(seed)
+    packets = [mutated(draw, draw.choice(SEEDS)) for _ in range(20)]
+    fast, slow = both(sample, packets, transport)
+    assert fast == slow
+    for reply in filter(None, fast[0]):
+        dns.message.from_wire(reply)
+
+
+@pytest.mark.fuzz
 @given(st.binary(max_size=300), st.sampled_from(list(PEERS)))
 def test_no_octets_make_it_raise(sample: Sample, packet: bytes, transport: int) -> None:
     """Not even a well-formed header with anything behind it."""

@@ -170,6 +170,7 @@ def test_server_parts_of_another_length_or_version_are_refused() -> None:
     assert not cookies.check(CLIENT + b"\x02" + cookie[9:], V4, NOW)[0]
 
 
+@pytest.mark.fuzz
 @given(st.binary(min_size=8, max_size=40), ADDRESSES, MOMENTS)
 def test_no_octets_make_it_raise(cookie: bytes, address: bytes, now: int) -> None:
     """None that were not signed are valid, and a whole cookie comes back."""

@@ -86,6 +86,7 @@ def test_a_lone_client_subnet_is_read_as_any_other() -> None:
     assert read(ECS_24 + b"\0").fault == FORMERR
 
 
+@pytest.mark.fuzz
 @given(st.binary(max_size=24), st.integers(0, 3))
 def test_both_paths_agree_on_a_client_subnet(content: bytes, family: int) -> None:
     """Whatever the option holds, an unknown one behind it changes nothing."""
@@ -180,12 +181,14 @@ OPTIONS = st.lists(
 )
 
 
+@pytest.mark.fuzz
 @given(st.integers(0, 0xFFFF), st.integers(0, 0xFFFFFFFF), st.binary(max_size=120))
 def test_no_octets_make_it_raise(payload: int, ttl: int, options: bytes) -> None:
     """And every result keeps the promises of its type."""
     hold(read_opt(payload, ttl, options), options)
 
 
+@pytest.mark.fuzz
 @given(OPTIONS, st.binary(max_size=3))
 def test_no_options_make_it_raise(options: list[tuple[int, bytes]], tail: bytes) -> None:
     """Known codes with any content, and perhaps a torn end."""
@@ -242,6 +245,7 @@ def test_what_another_library_writes_is_read(
     assert got == Edns(4096, dnssec_ok, asked, NOERROR, whole, nsid, False)
 
 
+@pytest.mark.fuzz
 @given(networks(), st.integers(0, 128), st.binary(min_size=16, max_size=40), st.binary(max_size=80))
 def test_another_library_reads_what_is_written(
     network: ipaddress.IPv4Network | ipaddress.IPv6Network,

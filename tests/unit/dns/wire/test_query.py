@@ -230,6 +230,7 @@ def test_the_longest_name_is_read() -> None:
     assert read.name == name.lower()
 
 
+@pytest.mark.fuzz
 @given(st.binary(max_size=600))
 def test_no_octets_make_it_raise(packet: bytes) -> None:
     """And whatever it read is in the packet."""
@@ -238,6 +239,7 @@ def test_no_octets_make_it_raise(packet: bytes) -> None:
         assert read.question in packet
 
 
+@pytest.mark.fuzz
 @given(st.binary(max_size=80), st.tuples(*[st.integers(0, 9)] * 4), st.integers(0, 0x7FFF))
 def test_no_body_makes_it_raise(body: bytes, counts: tuple[int, int, int, int], flags: int) -> None:
     """Headers that promise anything."""

@@ -90,6 +90,7 @@ def test_other_texts_are_refused(text: str, fault: str) -> None:
         read_metrics(text, 7.0)
 
 
+@pytest.mark.fuzz
 @settings(deadline=None)
 @given(st.text(max_size=200))
 def test_no_text_raises_anything_else(text: str) -> None:

@@ -35,6 +35,7 @@ def test_the_skeleton_is_a_probe_that_nobody_can_ask_for() -> None:
     assert SkeletonProbe not in KINDS.values()
 
 
+@pytest.mark.fuzz
 @given(st.binary(max_size=300))
 def test_no_packet_makes_a_reader_raise_or_pass(packet: bytes) -> None:
     assert dns_kind.judge(QUERY, packet) is not None
@@ -43,6 +44,7 @@ def test_no_packet_makes_a_reader_raise_or_pass(packet: bytes) -> None:
     assert isinstance(validity(packet, datetime.now(UTC), 0), Failed)
 
 
+@pytest.mark.fuzz
 @given(st.data())
 def test_no_broken_dns_answer_makes_the_reader_raise(data: st.DataObject) -> None:
     """A right answer with some octets turned over."""

@@ -9,15 +9,41 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firsthop_ice.stun import USERNAME, StunMessageType, binding_success, build, parse
+from firsthop_ice.relay_load import load_request
+from firsthop_ice.stun import (
+    USERNAME,
+    StunMessageType,
+    binding_error,
+    binding_success,
+    build,
+    parse,
+)
 from firsthop_ice.ufrag import probe_password
 from firsthop_relay.flows.drops import Drop
 from firsthop_relay.flows.flow import Flow
-from support.relay_world import CLIENT, KEYS, PROBE, UNKNOWN_REGION, Relay, check, credential
+from firsthop_relay.flows.limits import FLOWS_PER_SOURCE
+from support.relay_world import (
+    CLIENT,
+    DTLS,
+    KEYS,
+    PROBE,
+    RTP,
+    UNKNOWN_REGION,
+    Relay,
+    check,
+    credential,
+    session_over,
+    success,
+)
 
 SESSION = credential(serial=1 << 40)
 SESSION_CHECK = check(SESSION.ufrag, transaction_id=bytes(range(12)))
 PROBE_CHECK = check(PROBE.ufrag, PROBE.password, transaction_id=bytes(range(12)))
+MESSAGES = [
+    *(SESSION_CHECK, PROBE_CHECK, success(SESSION_CHECK), session_over(), RTP, DTLS),
+    load_request(bytes(range(12)), PROBE),
+    binding_error(bytes(range(12)), 487, "Role Conflict", "password"),
+]
 
 
 def without_fingerprint(packet: bytes) -> bytes:
@@ -143,6 +169,7 @@ def test_a_check_with_a_turned_bit_does_nothing(good: bytes) -> None:
     assert relay.is_empty()
 
 
+@pytest.mark.fuzz
 @settings(deadline=None)
 @given(st.binary(max_size=400), st.booleans())
 def test_junk_does_nothing(packet: bytes, framed: bool) -> None:
@@ -150,6 +177,34 @@ def test_junk_does_nothing(packet: bytes, framed: bool) -> None:
     header = b"\0\1" + len(packet).to_bytes(2, "big") + SESSION_CHECK[4:20]
     assert isinstance(relay.receive(header + packet if framed else packet), Drop)
     assert relay.is_empty()
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    """A message that relays know, whole or with some octets replaced."""
+    packet = bytearray(draw(st.sampled_from(MESSAGES)))
+    for _ in range(draw(st.integers(0, 3))):
+        at, end = sorted(draw(st.tuples(*[st.integers(0, len(packet))] * 2)))
+        packet[at : min(end, at + 8)] = draw(st.binary(max_size=8))
+    return bytes(packet)
+
+
+@pytest.mark.fuzz
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 3), damaged()), max_size=20))
+def test_no_messages_harm_the_call_of_another(messages: list[tuple[bool, int, bytes]]) -> None:
+    """Checks, probes, answers and indications in any order, from other clients and from what they
+    reach: nothing raises, all is bounded, and the call goes on to the same upstream."""
+    relay = Relay()
+    call, flows = relay.connect(credential().ufrag), relay.listener.flows
+    for is_answer, client, packet in messages:
+        source = (f"198.51.100.{client}", 9)
+        if is_answer and source in flows:
+            relay.returned(flows[source][-1], packet)
+        else:
+            relay.receive(packet, source)
+        relay.advance(0.1)
+    assert sum(map(len, flows.values())) <= 1 + 3 * FLOWS_PER_SOURCE
+    assert relay.receive(RTP) is call
 
 
 def junk(chance: random.Random) -> tuple[bytes, tuple[str, int]]:

@@ -90,6 +90,7 @@ def test_the_form_stays() -> None:
     assert encode(RECORD) == slot
 
 
+@pytest.mark.fuzz
 @given(st.integers(0, RECORD_SIZE - 1), st.integers(1, 255))
 def test_a_torn_record_is_ignored(at: int, change: int) -> None:
     slot = bytearray(encode(RECORD))
@@ -97,6 +98,7 @@ def test_a_torn_record_is_ignored(at: int, change: int) -> None:
     assert decode(bytes(slot)) is None
 
 
+@pytest.mark.fuzz
 @given(st.binary(min_size=RECORD_SIZE - 5, max_size=RECORD_SIZE - 5))
 def test_a_forged_record_makes_nothing_raise(body: bytes) -> None:
     """With a checksum and version, but any content: no record, or one that a relay can restore."""
@@ -109,6 +111,7 @@ def test_a_forged_record_makes_nothing_raise(body: bytes) -> None:
         assert len(record.source) == (4 if ":" in record.listener.host else 2)
 
 
+@pytest.mark.fuzz
 @given(st.binary(max_size=2 * RECORD_SIZE))
 def test_junk_is_no_record(junk: bytes) -> None:
     assert decode(junk) is None

@@ -17,6 +17,7 @@ from firsthop_relay.transceiver.checks import (
     USE_CANDIDATE,
     Answered,
     CheckDrop,
+    CheckSource,
     answer_check,
 )
 from firsthop_relay.transceiver.counts import TransceiverCounters
@@ -130,6 +131,7 @@ def test_a_peer_that_believes_to_be_controlled_is_told_to_switch() -> None:
     assert (said.authentic(PASSWORD), outcome.accepted) == (True, False)
 
 
+@pytest.mark.fuzz
 @given(st.binary(max_size=80), st.integers(0, 200))
 def test_no_bytes_make_it_raise_or_speak(junk: bytes, cut: int) -> None:
     """Random bytes, and a genuine check cut anywhere or with junk behind."""
@@ -137,6 +139,24 @@ def test_no_bytes_make_it_raise_or_speak(junk: bytes, cut: int) -> None:
     for packet in (junk, whole[:cut], whole + junk, b"\0\1" + junk):
         if packet != whole:
             assert isinstance(answer_check(packet, HOME, password_of), CheckDrop)
+
+
+@pytest.mark.fuzz
+@given(
+    st.lists(st.tuples(st.sampled_from([HOME, AWAY]), st.binary(max_size=40), st.integers(0, 3)))
+)
+def test_no_packets_move_a_session(packets: list[tuple[CheckSource, bytes, int]]) -> None:
+    """Junk, damaged checks and checks of another password, also from the session's own address."""
+    port = MediaPort(TransceiverCounters(), clock=lambda: 0.0)
+    session = StubPeer()
+    port.admit(session, UFRAG, PASSWORD)
+    assert isinstance(port.receive(check(nominate=True), HOME), Answered)
+    for source, junk, kind in packets:
+        whole = check(password="another-password-of-32-characters")
+        port.receive((b"\0\1" + junk, check() + junk + b"x", whole, junk)[kind], source)
+    assert port.receive(MEDIA, HOME) is None
+    assert port.receive(MEDIA, AWAY) is CheckDrop.SOURCE
+    assert session.choices == 1
 
 
 def test_checks_go_by_ufrag_and_all_else_by_address(port: MediaPort, peer: StubPeer) -> None:

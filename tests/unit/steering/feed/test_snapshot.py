@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -32,6 +32,7 @@ from firsthop_steering.feed.snapshot import (
     supersedes,
     unseal,
 )
+from support.schemas import Schemas, json_values
 from support.worlds import NOW, plan_of, status_of
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -44,6 +45,11 @@ KEYS = KeySet(
     signing=3,
     keys=(CredentialKey(id=3, route="ab" * 32, password="cd" * 32, created_at=NOW),),
 )
+SCHEMAS = {
+    kind: Schemas({"components": {"schemas": schema.get("$defs", {})}}, ["fra"]).values(schema)
+    for kind, model in snapshots._MODELS.items()
+    for schema in (model.model_json_schema(ref_template="#/$defs/{model}"),)
+}
 DELTA = Delta(number=3, base=2, lineage="test", created_at=NOW, gone=("fra-1",))
 
 
@@ -138,6 +144,7 @@ def test_what_is_required_is_signed() -> None:
         assert "not a snapshot envelope" in reason(with_field("requires", bad))
 
 
+@pytest.mark.fuzz
 @given(st.integers(0, 10**6), st.integers(1, 255))
 @settings(max_examples=200)
 def test_a_turned_bit_is_never_another_plan(place: int, change: int) -> None:
@@ -146,6 +153,25 @@ def test_a_turned_bit_is_never_another_plan(place: int, change: int) -> None:
     line[place % len(line)] ^= change
     result = unseal(bytes(line), KEY.public_key())
     assert isinstance(result, RejectedSnapshot) or result == PLAN
+
+
+@pytest.mark.fuzz
+@given(data=st.data(), kind=st.sampled_from([*SCHEMAS]))
+@settings(suppress_health_check=[HealthCheck.too_slow])
+def test_any_signed_line_is_read_or_refused(data: st.DataObject, kind: str) -> None:
+    """Whatever a control plane signs with its key, of another release or by mistake; and what is
+    read can be compared and dated."""
+    payload = json.dumps(data.draw(SCHEMAS[kind])).encode()
+    signature = KEY.sign(snapshots._message(kind, (), payload))
+    envelope = {"format": snapshots.FORMAT, "kind": kind, "payload": payload.decode()}
+    envelope["signature"] = base64.b64encode(signature).decode()
+    envelope |= data.draw(st.dictionaries(st.sampled_from([*envelope]), json_values, max_size=1))
+    read = unseal(json.dumps(envelope).encode(), KEY.public_key())
+    if isinstance(read, RejectedSnapshot):
+        assert read.reason
+    else:
+        supersedes(read, PLAN)
+        age_s(read, NOW)
 
 
 def test_only_newer_snapshots_take_over() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,6 +36,7 @@ def test_what_was_signed_is_read(claim: TicketClaim) -> None:
     assert read_proof(claim.proof(KEYS, 3), OTHERS) is None
 
 
+@pytest.mark.fuzz
 @given(st.data())
 def test_no_other_text_is_a_proof(data: st.DataObject) -> None:
     """Not one with a character changed, added or removed."""

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+import yaml
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -20,6 +21,7 @@ from firsthop_steering.plan.document import (
 )
 from firsthop_steering.plan.model import Override, Relay, Service
 from firsthop_steering.plan.yaml_text import read_yaml, write_yaml
+from support.schemas import Schemas
 from support.worlds import ZONE
 
 GOOD: dict[str, Any] = {
@@ -356,6 +358,7 @@ def test_zones_in_files_keep_their_places_and_lines() -> None:
     ]
 
 
+@pytest.mark.fuzz
 @given(st.text(max_size=200))
 def test_no_text_breaks_the_reader(text: str) -> None:
     """Any text is a document or a DocumentError."""
@@ -363,3 +366,21 @@ def test_no_text_breaks_the_reader(text: str) -> None:
         load_yaml(text)
     except DocumentError as error:
         assert error.problems
+
+
+SCHEMA = Document.model_json_schema(ref_template="#/$defs/{model}")
+DOCUMENTS = Schemas({"components": {"schemas": SCHEMA["$defs"]}}, ["fra", "eu"]).values(SCHEMA)
+
+
+@pytest.mark.fuzz
+@given(DOCUMENTS, st.integers(0, 2**32), st.text(max_size=3))
+@settings(suppress_health_check=[HealthCheck.too_slow])
+def test_no_document_breaks_the_reader(document: Any, at: int, put: str) -> None:
+    """YAML of the right shape, whole or with a few characters replaced."""
+    text = yaml.safe_dump(document)
+    at %= len(text)
+    for each in (text, text[:at] + put + text[at + len(put) :]):
+        try:
+            load_yaml(each)
+        except DocumentError as error:
+            assert error.problems
