@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCKED := $(PIP) --require-hashes --requirement requirements/build.txt --requirement
+COMPILE := $(VENV)/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \
+	--generate-hashes --custom-compile-command "make lock" --no-annotate --no-emit-index-url --output-file
 EDITABLE := $(PIP) --no-deps --no-build-isolation --editable .
 MINUTES ?= 30
 SOURCES := geodata ice zones net steering dns allocator healthchecks relay controlplane app
@@ -32,13 +34,13 @@ coverage: $(VENV)/dev.stamp ## Run all tests, and show what of all packages they
 	$(BIN)/pytest --numprocesses 2 --dist loadgroup -m 'not interop' --cov \
 		--cov-report term:skip-covered --cov-fail-under 95
 
-check: $(VENV)/dev.stamp ## Format, lint, types, import contracts, conventions and lock files
+check: $(VENV)/dev.stamp ## Format, lint, types, import contracts, conventions and dependencies
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy $(patsubst %,-p firsthop_%,$(filter-out app,$(SOURCES))) -p firsthop
 	PYTHONPATH=. $(BIN)/lint-imports --no-cache
 	$(BIN)/python tools/conventions.py $(SOURCES)
-	$(BIN)/python tools/lock.py check
+	$(BIN)/python -m pip check
 
 format: $(VENV)/dev.stamp ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix .
@@ -49,8 +51,14 @@ fuzz: $(VENV)/dev.stamp ## Draw hostile inputs anew for MINUTES=30, in rounds of
 		FIRSTHOP_HYPOTHESIS=fuzz $(BIN)/pytest -q --numprocesses 2 -m fuzz $(ARGUMENTS) || exit; \
 	done
 
-lock: $(VENV)/dev.stamp ## Write requirements/ anew, for the dependencies that pyproject.toml names
-	$(BIN)/python tools/lock.py write
+lock: ## Write the lock files of requirements/ (delete a line there to take the newest version)
+	$(PYTHON) -m venv $(VENV)/uv
+	$(VENV)/uv/bin/pip install --quiet --disable-pip-version-check uv
+	$(COMPILE) requirements/dev.txt --extra dev pyproject.toml
+	$(COMPILE) requirements/all.txt --extra all --constraints requirements/dev.txt pyproject.toml
+	$(COMPILE) requirements/controlplane.txt --extra controlplane \
+		--constraints requirements/dev.txt pyproject.toml
+	printf 'hatchling\neditables\n' | $(COMPILE) requirements/build.txt -
 
 bench: bench-dns bench-relay bench-steering ## Run the benchmarks beside their peers
 	$(BIN)/python bench/respond.py
