@@ -4,8 +4,8 @@
 
 A world is drawn by `tests/support/worlds.py`: geo table, plan with weights, biases and overrides,
 status, prices with rows for losses, learned countries and prefixes. A case is one client of it
-and one address family, whose answer by table, by `decide` and by `explain` is compared. Ends with 1
-at the first that differs.
+and one address family: its answers by table, by `decide` and by `explain` are compared. Exits with
+status 1 at the first difference.
 """
 
 # ruff: noqa: E402  (sys.path is set right before our own imports, see below)
@@ -73,7 +73,7 @@ def _world(seed: int, kinds: Counter[str]) -> None:
         if by_table != by_explain or by_table[0] != region:
             sys.exit(f"seed {seed}, client {address}: {by_table} by table, {by_explain} by explain")
         kinds["cases"] += 1
-        kinds["families apart"] += steered is not steering
+        kinds["families steered separately"] += steered is not steering
         kinds[f"outcome {answer.outcome}"] += 1
         kinds["override"] += decision.ranking.rule is not None
         kinds["kept by weight"] += bool(decision.chosen)
@@ -82,7 +82,7 @@ def _world(seed: int, kinds: Counter[str]) -> None:
         ties = decision.ranking.ties
         priced = any(each.price_us for each in decision.preferences)
         kinds["priced"] += priced
-        kinds["order by what the bucket pays"] += bool(priced and ties)
+        kinds["order depends on the charge"] += bool(priced and ties)
         sites, up = steering.topology.pools["relays"], steering.candidates_up(service, "relays").up
         lost = {site.id for site, endpoints in zip(sites, up, strict=True) if not endpoints}
         kinds["prices of a loss"] += bool(steering.prices and lost & steering.prices.without.keys())
