@@ -65,7 +65,7 @@ async def _prepare(deps: Deps, parts: Parts) -> None:
 
 
 async def _save(deps: Deps) -> None:
-    """Write what the store does not have yet, within the time limit of the shutdown."""
+    """Save what is not in the store yet, within the time limit of the shutdown."""
     with contextlib.suppress(Exception):
         async with asyncio.timeout(deps.settings.shutdown_s):
             await deps.token_uses.save(deps.engine)
@@ -92,7 +92,7 @@ async def _bootstrap(deps: Deps, given: Sequence[BootstrapToken], now: datetime)
 
 
 async def _follow_bootstrap(deps: Deps, parts: Parts) -> None:
-    """Add the bootstrap tokens whenever they change: machines may be added at run time."""
+    """Add the bootstrap tokens whenever their file changes: machines may be added at run time."""
     done: Sequence[BootstrapToken] = ()
     while True:
         try:
@@ -107,7 +107,10 @@ async def _follow_bootstrap(deps: Deps, parts: Parts) -> None:
 
 
 async def _follow_transceivers(deps: Deps, parts: Parts) -> None:
-    """Publish again if other transceivers take sessions: relays read files, not statuses."""
+    """Write the files of relays again when the set of available transceivers changes.
+
+    Relays read these files, not statuses.
+    """
     feed, known = deps.feed, frozenset[str]()
     while True:
         plan, keys, status = feed.plan, feed.keys, feed.status

@@ -51,7 +51,7 @@ class Deps:
     guidance_history: GuidanceHistory
     """Prices and latency at past times."""
     past_lock: asyncio.Lock
-    """Held while a past answer is explained: each may need its own map of round trips."""
+    """Held while a past answer is explained, as each may need a map of round trips of its own."""
     feed: Feed
     keyring: Keyring
     tokens: TokenBook
@@ -81,7 +81,7 @@ class Deps:
         return self.status_loop.health
 
     async def principal(self, secret: str, address: str | None) -> Principal | None:
-        """The owner of a token: from memory if it is known there, otherwise from the database.
+        """The owner of a token, from memory or else from the database; None if it is unknown.
 
         Memory works without the database, but lacks tokens just created on another replica. Raises
         TooMany if `address` has sent too many unknown tokens.
@@ -99,7 +99,7 @@ class Deps:
         return Principal(row.id, row.name, row.role, row.scope, row.expires_at)
 
     async def took_effect(self) -> None:
-        """Read what was just committed, so that it is in force here before the caller is answered.
+        """Read what was just committed, so that it is in force here before the call is answered.
 
         If the database cannot be reached any more, the change is still valid, and the follower
         reads it later.

@@ -44,7 +44,8 @@ def agent(
         ),
     ] = None,
     drain: Annotated[
-        bool, typer.Option("--drain", help="Begin with a drain: report that no sessions may come.")
+        bool,
+        typer.Option("--drain", help="Start draining: report that no new sessions are accepted."),
     ] = False,
     grace: Annotated[
         float | None,
@@ -56,7 +57,7 @@ def agent(
         ),
     ] = None,
 ) -> None:
-    """Run the agent beside one relay: report its load. SIGUSR1 starts a drain, SIGUSR2 ends it."""
+    """Report the load of one relay from beside it. SIGUSR1 starts a drain, SIGUSR2 ends it."""
     secret = bearer_token(token, token_file)
     run_until_signal(_report(api_url, secret, relay_id, relay_metrics_url, drain, grace))
 

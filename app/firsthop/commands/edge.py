@@ -108,7 +108,7 @@ def edge(
             envvar="FIRSTHOP_DNS_MAX_UDP",
             min=PLAIN_PAYLOAD,
             max=PAYLOAD,
-            help="Octets of a DNS reply over UDP at most; longer ones are sent over TCP.",
+            help="Octets of a DNS reply over UDP at most; longer ones are truncated (TC).",
         ),
     ] = PAYLOAD,
     ecs_from: Annotated[
@@ -173,7 +173,7 @@ def edge(
         typer.Option(
             envvar="FIRSTHOP_EDGE_REGION",
             callback=optional_slug,
-            help="Vantage of this edge: its verdicts take precedence where a view is local.",
+            help="Vantage at this edge; overrides verdicts for services with `view: local`.",
         ),
     ] = None,
     take_over: Annotated[

@@ -19,7 +19,7 @@ Inherited = Annotated[str, typer.Option("--sockets", help="File descriptors, com
 @app.command()
 def dns(sockets: Inherited) -> None:
     """Answer DNS on socket pairs, UDP and TCP."""
-    from firsthop.edge.workers import dns_worker  # each worker imports its own half
+    from firsthop.edge.workers import dns_worker  # each kind of worker imports its own code only
     from firsthop_dns.serve.listening import Pair
 
     inherited = _inherited(sockets)

@@ -44,7 +44,7 @@ from firsthop_steering.feed.snapshot import KeySet, Plan, Status
 
 log = structlog.get_logger(__name__)
 DATABASE_PATIENCE_S = 30.0
-"""How long to wait for a database, which may start together with us."""
+"""How long to wait for a database that is starting."""
 _TOKENS = TypeAdapter(tuple[BootstrapToken, ...])
 
 
@@ -119,8 +119,8 @@ async def running_controlplane(
 
 
 def _publish(plan: Plan, keys: KeySet, status: Status | None, publish_dir: Path) -> None:
-    """Writes the files of relays, transceivers and TURN servers: to each the secrets that it needs,
-    and to relays the routes, which are not secret."""
+    """Writes the files that relays, transceivers and TURN servers need: secrets, and for relays
+    also the routes, which are not secret."""
     drained = unavailable_transceivers(status) if status is not None else frozenset[str]()
     publish_routes(write_routes(routes_of(plan.document, drained)), publish_dir)
     publish_route_keys(keys, publish_dir)
@@ -129,7 +129,7 @@ def _publish(plan: Plan, keys: KeySet, status: Status | None, publish_dir: Path)
 
 
 class BootstrapFile:
-    """A file of tokens, to which its writer may add some at run time."""
+    """A file of tokens, which may be changed at run time."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -152,7 +152,7 @@ class BootstrapFile:
 
 
 def _reason(error: ValidationError | Refused) -> str:
-    """The fault, without the secrets next to it."""
+    """The fault, without the tokens' secrets."""
     if isinstance(error, Refused):
         return error.detail
     fault = error.errors(include_input=False, include_url=False)[0]

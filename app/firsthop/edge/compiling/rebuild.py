@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 RETRY_S = 2.0
 """Delay after a failure whose cause may pass, such as a full disk or a damaged file."""
 DISK_RETRY_S = 10.0
-"""How often a table in memory is compiled again, in case the disk accepts it now."""
+"""Pause before a table that is only in memory is compiled again, in case the disk has room."""
 
 
 class SupersededError(Exception):
@@ -62,8 +62,9 @@ class Rebuilder:
     async def _rebuild(self, wanted: TableInputs) -> None:
         """Compile the wanted inputs; a plan or status does not wait for new guidance.
 
-        While the new guidance has no map yet, a table with the former guidance is compiled first. A
-        table that only brings new guidance is abandoned for a new plan or status.
+        If plan or status are new too, and the map of round trips of the new guidance is not made
+        yet, a table with the former guidance is compiled first. A table that is only for new
+        guidance is abandoned for a new plan or status.
         """
         # The allocator needs no table, so it gets the new snapshots at once.
         self._workers.tell_snapshots(
@@ -96,7 +97,8 @@ class Rebuilder:
             await self._compile(former, newest=False)
 
     async def _compile(self, inputs: TableInputs, *, newest: bool, give_way: bool = False) -> bool:
-        """Put the table of `inputs` in force; returns False if it cannot be compiled (it retries).
+        """Put the table of `inputs` in force; returns False, and retries later, if it cannot be
+        compiled.
 
         Raises SupersededError if `give_way` is set and plan or status have changed.
         """

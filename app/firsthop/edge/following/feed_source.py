@@ -73,7 +73,7 @@ class FeedSource:
 
     @property
     def disk_error(self) -> str:
-        """Why the disk lacks some of the newest snapshots; empty if it has all."""
+        """Why some of the newest snapshots are not on disk; empty if all are."""
         return self._store.disk_error
 
     def load(self) -> None:

@@ -1,7 +1,8 @@
-"""Refusals of one input that operators change while an edge runs; its former content stays in use.
+"""Refusals of an input that changes while an edge runs; its former content stays in use.
 
-A loader raises an exception of its own for content that breaks a rule. Any other exception is a
-fault of this program: it is a refusal too, since no content may stop an edge.
+The input is the document, the geo data or the snapshots. Its loader raises an exception of its own
+for content that breaks a rule. Any other exception is a bug in this program: the content is then
+refused too, since no content may stop an edge.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Refusals:
-    """The counts since the start, and the reason why the newest content is not in use."""
+    """The counts of one input since the start, and why its newest content is not in use."""
 
     input: str
     """`document`, `geodata` or `snapshot`."""
@@ -39,7 +40,7 @@ class Refusals:
 
 
 def fault_text(error: Exception) -> str:
-    """The reason of a refusal by a fault of ours, with the places that were noted on the way."""
+    """The reason of a refusal that is caused by a bug, with the places noted on the exception."""
     where = "".join(f", {note}" for note in getattr(error, "__notes__", ()))
     text = (str(error) or "no message").splitlines()[0]
     return f"cannot be read, by a fault of this program{where}: {type(error).__name__}: {text}"

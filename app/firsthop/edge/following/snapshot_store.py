@@ -1,8 +1,8 @@
 """The newest accepted snapshots, in memory and on disk; an edge starts with those on disk.
 
 Each kind has a file of one sealed line; the status has a second file, with the deltas since. Files
-are verified like lines from the network: one that was tampered with is refused and logged, and the
-edge waits for the feed.
+are verified like lines from the network: if one was tampered with, it is refused and logged, and
+the feed has to send that snapshot.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ log = structlog.get_logger(__name__)
 
 KINDS: tuple[SnapshotKind, ...] = ("plan", "status", "keys", "prices", "latency")
 DELTAS_KEPT = 400
-"""Limit on deltas since the last whole status, after which a whole one is requested; the feed
-normally sends one four times as often."""
+"""Limit on deltas since the last whole status, after which the edge requests a whole one. On one
+stream the feed sends a whole one after at most 100 deltas."""
 
 
 class FeedGapError(ValueError):
@@ -48,7 +48,7 @@ class FeedGapError(ValueError):
 
 
 class OldFeedError(ValueError):
-    """The feed sends snapshots of the past to an edge that has none; another may be right."""
+    """The feed sends old snapshots to an edge that has none; another feed may send current ones."""
 
 
 class SnapshotStore:
@@ -75,7 +75,7 @@ class SnapshotStore:
         self.gaps = 0
         """How often a whole status had to be requested."""
         self.disk_error = ""
-        """Why the disk lacks some of the newest snapshots; empty if it has all."""
+        """Why some of the newest snapshots are not on disk; empty if all are."""
         self._lines: dict[SnapshotKind, list[bytes]] = {}
         """The sealed lines of each kind: one, but the status may have deltas after it."""
         self._unsaved: set[SnapshotKind] = set()
@@ -110,7 +110,7 @@ class SnapshotStore:
         )
 
     def load(self) -> None:
-        """Reads the genuine files."""
+        """Loads the snapshots on disk that are genuine; refuses the others."""
         for kind in KINDS:
             path = self._path(kind)
             try:
@@ -167,8 +167,8 @@ class SnapshotStore:
     def accept(self, line: bytes) -> Snapshot | None:
         """Takes a sealed line from the feed; returns the snapshot if it is new, otherwise None.
 
-        The first one of a kind must be of the present; later ones have higher numbers. Raises
-        FeedGapError if a whole status must be requested, and OldFeedError.
+        The first one of a kind must have a recent stamp, and later ones higher numbers. Raises
+        FeedGapError if a whole status must be requested, and OldFeedError without a recent stamp.
         """
         try:
             return self._take(line)
@@ -200,10 +200,10 @@ class SnapshotStore:
         return snapshot
 
     def _check_age(self, kind: SnapshotKind, line: bytes) -> None:
-        """Raises OldFeedError for a snapshot of the past, which somebody may have kept and sent."""
+        """Raises OldFeedError for an old snapshot, which somebody may have kept and replayed."""
         fault = None if self._any_age else stamp_fault(line, self._trusted, self._now())
         if fault is not None:
-            reason = f"{kind}: {fault}; --accept-old-snapshots takes it all the same"
+            reason = f"{kind}: {fault}; --accept-old-snapshots accepts it"
             self._refuse("feed", reason)
             raise OldFeedError(reason)
 
@@ -245,7 +245,7 @@ class SnapshotStore:
         return self._folder / "status.deltas"
 
     def _write(self, kind: SnapshotKind, line: bytes) -> None:
-        """Replaces the file; if the disk is full, only the copy is lost, not the service."""
+        """Replaces the file; if the disk is full, the snapshot is still used from memory."""
         self._lines[kind] = [line]
         if kind == "status":
             self._whole_due = False
@@ -301,7 +301,7 @@ class SnapshotStore:
         log.error("snapshot.refused", origin=origin, reason=reason)
 
     def _fault(self, origin: str, error: Exception, *places: str) -> None:
-        """Refuses a snapshot by a fault of ours, while the exception is handled."""
+        """Refuses a snapshot because of a bug; must be called while the exception is handled."""
         for place in places:
             error.add_note(place)
         self.refusals.add(error)

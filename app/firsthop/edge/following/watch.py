@@ -23,18 +23,19 @@ class FileWatch:
         self._used: dict[Path, DocumentStamp] = {}
         """The stamp of each file when it was read."""
         self._seen: dict[Path, DocumentStamp] = {}
-        """The stamp of each file at the last look."""
+        """The stamp of each file at the previous call of `changed`."""
 
     def changed(self, files: Iterable[Path], read: Mapping[Path, DocumentStamp]) -> bool:
         """Whether `files` and those in `read` must be read again.
 
         `read` has the stamp of each file from before it was read; a file without a stamp was read
-        before the first look.
+        before the first call. A file whose stamp differs from that of the previous call may still
+        be written to, so it counts as changed only at the next call.
         """
         seen = self._seen
         self._seen = {path: stamp_of(path) for path in (*files, *read)}
         self._used |= read
-        if self._seen != seen:  # perhaps still being written
+        if self._seen != seen:  # perhaps still written to
             return False
         before = self._seen | self._used
         self._used = before | self._seen

@@ -24,7 +24,7 @@ REPORT_INTERVAL_S = 1.0
 
 
 async def run(pairs: Sequence[Pair]) -> None:
-    """Run until the supervisor ends. If a table cannot be opened, the old one remains in use.
+    """Run until the supervisor ends. If a table cannot be opened, the former one stays in use.
 
     Queries wait in their sockets until there is a table, or the supervisor sends `unready`.
     """
@@ -48,7 +48,7 @@ async def run(pairs: Sequence[Pair]) -> None:
                 await server.start()
             if tables is not None:
                 gc.collect()
-                gc.freeze()  # a table is never garbage, so collections need not scan it
+                gc.freeze()  # a table stays in use for long, so collections need not scan it
                 pipe.send(loaded=tables.digest, table=known["table"], failure="")
     finally:
         reporting.cancel()

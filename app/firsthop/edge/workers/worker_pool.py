@@ -71,7 +71,7 @@ class EdgeWorkerPool:
             "keys": keys.model_dump_json() if keys else None,
             "geodata": str(geo.path),
         }
-        for kind in ("prices", "latency"):  # may have megabytes, so only sent after a change
+        for kind in ("prices", "latency"):  # may have megabytes, so sent only after a change
             new = getattr(guidance, kind)
             if new is not getattr(self._guidance, kind):
                 news[kind] = new.model_dump_json() if new else None
@@ -90,7 +90,7 @@ class EdgeWorkerPool:
                 worker.tell({"options": options})
 
     def tell_unready(self) -> None:
-        """Make workers without a table or plan refuse requests, instead of letting them wait."""
+        """Make workers without a table or plan answer errors, instead of letting requests wait."""
         for worker in self.workers:
             worker.tell({"unready": True})
 
