@@ -1,7 +1,7 @@
 """Rules between the records of zones, between zones, and between zones and services.
 
-Records that no query can reach are *hidden*: data below a delegation, or in a zone inside that is
-served here too. They are warned of and never served, as in other name servers. All checks are
+Records that no query can reach are *hidden*: those below a delegation, and those in a child zone
+that is served here too. They cause a warning and are never served, as in other name servers. All checks are
 linear in the number of records: each name is examined once, together with the names above it up to
 its apex.
 """
@@ -71,7 +71,7 @@ class _Contents:
         return contents
 
     def _hide(self, apexes: Collection[str]) -> None:
-        """Removes what no query can reach; delegations below others go first."""
+        """Removes hidden records from the other fields; first, delegations below other delegations."""
         if not self.cuts and len(apexes) < 2:
             return
         for name in [name for name in self.cuts if self.cut_over(name) != name]:
@@ -243,7 +243,7 @@ def _service_faults(contents: _Contents, name: str) -> Iterator[str]:
 def zone_warnings(
     zones: Sequence[Zone], services: Iterable[SteeredName]
 ) -> Iterator[DocumentFault]:
-    """What is valid but hardly meant: hidden records, unequal TTLs, unresolvable name servers.
+    """Probable mistakes that are valid: hidden records, unequal TTLs, unresolvable name servers.
 
     If a server's name is in a zone here, that zone must have its address (RFC 9471 §2.1), unless
     the name is in another delegation, whose servers have its address.

@@ -1,4 +1,4 @@
-"""Endpoints of agents, transceivers and probers: they work on the leader without a database."""
+"""Endpoints of agents, transceivers and probers. The leader serves them without a database."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ async def _results(calling: Calling) -> web.Response:
     scope = calling.principal.scope
     if scope is None:  # made by an older release
         raise forbidden(
-            "This token names no vantage: make one with the scope of its vantage, and revoke it."
+            "This token has no vantage: create one with its vantage as scope, and revoke this one."
         )
     if scope != report.vantage:
         detail = f"This token is for vantage {scope}, not for {report.vantage}."
@@ -138,10 +138,8 @@ async def _targets(calling: Calling) -> web.Response:
 
 
 def _tag(deps: Deps) -> str:
-    """The ETag of the present targets: changes whenever probers should read them again.
-
-    That is also whenever their credentials should be renewed.
-    """
+    """The ETag of the present targets. It changes whenever probers should read them again, also to
+    renew their credentials."""
     plan, keys, health = deps.feed.plan, deps.feed.keys, deps.health
     parts = (
         plan.number if plan else None,

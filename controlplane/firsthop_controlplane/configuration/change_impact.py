@@ -123,7 +123,7 @@ class ChangeImpact:
         return Situation(plan, status, self._now(), self._feed.guidance)
 
     def empty_status(self) -> Status:
-        """A status without any relay."""
+        """A status in which nothing has been measured."""
         return Status(number=0, lineage=_LINEAGE, created_at=self._now())
 
     def guard(self, effects: tuple[Simulation, ...] | None) -> None:

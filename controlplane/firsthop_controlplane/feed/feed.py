@@ -61,7 +61,7 @@ class Feed:
         self._lines: dict[SnapshotKind, bytes] = {}
         """The present snapshots, sealed; each is sealed on first use."""
         self._stamped: dict[SnapshotKind, tuple[int, bytes]] = {}
-        """The lines of `_lines` with a stamp, and the hour of the stamp."""
+        """By kind: the hour of the newest stamp, and the line with that stamp."""
         self._recent: deque[Status] = deque(maxlen=RECENT)
         """The statuses before the present one."""
         self._deltas: dict[int, bytes] = {}
@@ -185,7 +185,7 @@ class Feed:
             self._readers.discard(subscription)
 
     def close(self) -> None:
-        """End every stream, including those opened later."""
+        """End every stream, also those opened later."""
         self._closed = True
         for reader in self._readers:
             reader.close()

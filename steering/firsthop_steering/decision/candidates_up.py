@@ -1,9 +1,10 @@
-"""The endpoints of one pool that may be answered with, as one vantage sees them, and site weights.
+"""The endpoints of one pool that answers may name now, and the weights of its sites.
 
-A relay with one address down is listed without that address. A relay in a slow start has a reduced
-weight; if all relays of a site are in a slow start, the site's weight is reduced too, and the
-remaining clients go to their next preference. Draining and silent transceivers are not listed.
-Beside those up, the endpoints are listed that remain when health, and when drains are ignored.
+A site is a region of the pool; an endpoint is one of its relays or transceivers. A relay with one
+address down is listed without that address. A relay in a slow start has a reduced weight; if all
+relays of a site are in a slow start, the site's weight is reduced too, and the remaining clients go
+to their next preference. Draining and silent transceivers are not listed. For `when_all_down`, two
+further lists have the endpoints that remain if health is ignored, and if drains are ignored too.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ class CandidatesUp:
     configured: tuple[tuple[Endpoint, ...], ...]
     """Endpoints that operators enabled (active, weight above 0), regardless of health."""
     drained: tuple[tuple[Endpoint, ...], ...]
-    """Endpoints that operators did not disable, regardless of health: the last resort. Those of
-    weight 0 have weight 1 here."""
+    """Endpoints that operators did not disable, regardless of health and drains: the last resort.
+    Those of weight 0 have weight 1 here."""
     weights: tuple[int, ...]
     """Per cent of the clients reaching a site that the site keeps."""
     availabilities: dict[str, Availability]
@@ -54,10 +55,9 @@ def candidates_up(
 ) -> CandidatesUp:
     """The endpoints of `sites` that are up.
 
-    The verdicts of `vantage` take precedence. If they leave no endpoint of an address family up,
-    that family falls back to the verdicts of all vantages, so a vantage that is cut off never
-    empties a service. Only the sites that operators enabled and whose ids are in `allowed` (None:
-    all) count for this.
+    The views of `vantage` override the verdicts. If they leave no endpoint of an address family up,
+    the verdicts apply to that family, so a vantage that is cut off never empties a service. Only
+    the sites that operators enabled and whose ids are in `allowed` (None: all) count for this.
     """
     found = _candidates_up(sites, status, vantage, now, frozenset())
     if vantage is None:

@@ -11,21 +11,21 @@ from firsthop_steering.plan.model import Family, IpAddress, Liveness, Port, Prob
 from firsthop_zones.model import Model
 
 MAX_VIEWS = 4000
-"""Number of views in one part of a probe report, which then stays below 1 MiB."""
+"""Limit on the views in one part of a probe report, which keeps the part below 1 MiB."""
 MAX_PARTS = 100
-"""Number of parts of a probe report."""
+"""Limit on the parts of a probe report."""
 MAX_SESSIONS = 1_000_000
-"""Number of sessions that a machine may report; a flow of each would need gigabytes."""
+"""Limit on reported sessions; a machine with a flow for each of them would need gigabytes."""
 _NOT_PRINTABLE = re.compile(r"[^ -~]")
 
 
 def printable(text: str) -> str:
-    """The text with `?` for everything but printable ASCII: it may come from the target."""
+    """The text with `?` for everything but printable ASCII, since it may come from the target."""
     return _NOT_PRINTABLE.sub("?", text)
 
 
 Reason = Annotated[str, Field(max_length=200), AfterValidator(printable)]
-"""A few words for people, which logs and terminals may show."""
+"""A short reason for people, which logs and terminals may show."""
 
 
 class ProbeTarget(Model):
@@ -68,7 +68,7 @@ class ProbeTarget(Model):
 
 
 class ProbeTargets(Model):
-    """All targets of one prober, which keeps the last list while no control plane is reachable."""
+    """All addresses to check. A prober keeps the last list while no control plane is reachable."""
 
     targets: tuple[ProbeTarget, ...]
 
@@ -97,7 +97,7 @@ class ProbeReport(Model):
 
     prober: Slug
     vantage: Slug
-    """Name of the location from which it checks."""
+    """Name of the vantage from which the prober checks."""
     sent_at: AwareDatetime
     part: int = Field(default=1, ge=1)
     """Number of this part, from 1."""
@@ -123,7 +123,7 @@ class Report(Model):
     """Busy share of the host's processors, 0 to 1."""
     draining: bool = False
     stops_at: AwareDatetime | None = None
-    """When it will go down; it accepts no new sessions until then."""
+    """When it will stop; with this field set, it accepts no new sessions."""
 
 
 class TransceiverReport(Report):

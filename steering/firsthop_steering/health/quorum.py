@@ -1,4 +1,4 @@
-"""The verdict of all vantages on a relay: a majority within each vantage, then between vantages.
+"""The quorum on one relay address: a majority within each vantage, then between the vantages.
 
 Only fresh views count, and only vantages whose own network is not broken. History and damping are
 not considered here. Times are seconds of one clock, given as arguments.
@@ -13,9 +13,9 @@ from typing import NamedTuple, TypeVar
 from firsthop_steering.plan.model import Liveness
 
 EXCLUDED_FROM_SHARE = 0.6
-"""A vantage that sees this share of its targets down may itself be broken."""
+"""A vantage that sees this share of its addresses down may itself be broken."""
 EXCLUDED_FROM_TARGETS = 5
-"""Minimum number of targets for that share to be significant."""
+"""Minimum number of addresses for that share to be significant."""
 ALTERNATION_HALF_LIFE_S = 15.0
 CAUSES_SHOWN = 3
 CAUSE_LENGTH = 80
@@ -120,16 +120,16 @@ def _majority_view(views: Sequence[AddressView], previous: Liveness) -> AddressV
 
 
 def lower_median(values: Iterable[Number]) -> Number:
-    """The lower median: a single wrong value cannot move it beyond the others."""
+    """The lower median, which a single wrong value cannot move beyond the others."""
     ranked = sorted(values)
     return ranked[(len(ranked) - 1) // 2]
 
 
 def self_excluded(views: Iterable[Mapping[str, AddressView]]) -> frozenset[str]:
-    """The vantages whose own network is broken; `views` has one mapping (by vantage) per relay.
+    """The vantages whose own network is broken; `views` has one mapping (by vantage) per address.
 
-    Such a vantage sees most of its targets down (EXCLUDED_FROM_SHARE), while most of these are up
-    according to the majority of the other vantages.
+    Such a vantage sees at least EXCLUDED_FROM_SHARE of its addresses down, and for most of those
+    more of the other vantages see the address up than down.
     """
     every = list(views)
     down: Counter[str] = Counter()
@@ -142,7 +142,7 @@ def self_excluded(views: Iterable[Mapping[str, AddressView]]) -> frozenset[str]:
             if verdicts.count("up") > len(downs) - 1:
                 contradicted.update(downs)
     suspects = {vantage for vantage, count in down.items() if 2 * contradicted[vantage] > count}
-    if not suspects:  # the usual case: a dead relay is down for all vantages
+    if not suspects:  # the usual case: a dead relay is down at all vantages
         return frozenset()
     known = Counter(
         vantage
@@ -170,7 +170,7 @@ class Count(NamedTuple):
 
 
 def count(views: Mapping[str, AddressView], excluded: frozenset[str], previous: Liveness) -> Count:
-    """One relay's verdict from the views of its fresh vantages, by vantage.
+    """The verdict on one relay address from the fresh views on it, by vantage.
 
     More than half of the vantages that count, including undecided ones, must agree; otherwise, and
     if no vantage counts, `previous` is kept.
