@@ -1,9 +1,9 @@
 """Rules between the records of zones, between zones, and between zones and services.
 
 Records that no query can reach are *hidden*: those below a delegation, and those in a child zone
-that is served here too. They cause a warning and are never served, as in other name servers. All checks are
-linear in the number of records: each name is examined once, together with the names above it up to
-its apex.
+that is served here too. They cause a warning and are never served, as in other name servers. All
+checks are linear in the number of records: each name is examined once, together with the names
+above it up to its apex.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class _Contents:
         return contents
 
     def _hide(self, apexes: Collection[str]) -> None:
-        """Removes hidden records from the other fields; first, delegations below other delegations."""
+        """Moves hidden records to `hidden`; delegations below other delegations go first."""
         if not self.cuts and len(apexes) < 2:
             return
         for name in [name for name in self.cuts if self.cut_over(name) != name]:

@@ -25,11 +25,11 @@ from firsthop_zones.rules import zone_of, zone_problems
 from firsthop_zones.zonefile_entries import Entry, ZoneSyntaxError, entries
 
 ReadFile = Callable[[str], str]
-"""Gives the text of an included file. Raises OSError, or ValueError if it may not be read."""
+"""Returns the text of an included file. Raises OSError, or ValueError if it may not be read."""
 MAX_INCLUDES = 1000
 """Maximum number of `$INCLUDE` directives of one zone."""
 MAX_INCLUDE_DEPTH = 8
-"""Maximum number of files that include each other."""
+"""Maximum depth of files that include each other, the zone file included."""
 LARGEST_TTL = 2**31 - 1
 """Seconds (RFC 2181 §8)."""
 _NAMES_IN = {
@@ -162,7 +162,7 @@ class _Reader:
     def _include(self, words: list[str]) -> None:
         """Reads another file, relative to this one; origin and owner are as before afterwards."""
         if not 1 <= len(words) <= 2:
-            raise ValueError("$INCLUDE needs a file, and perhaps an origin")
+            raise ValueError("$INCLUDE needs a file, and optionally an origin")
         if self.read_file is None:
             raise ValueError("$INCLUDE is not supported here: no other file can be read")
         self.included += 1

@@ -97,7 +97,7 @@ async def _results(calling: Calling) -> web.Response:
     scope = calling.principal.scope
     if scope is None:  # made by an older release
         raise forbidden(
-            "This token has no vantage: create one with its vantage as scope, and revoke this one."
+            "This token names no vantage: create one with the vantage as scope; revoke this one."
         )
     if scope != report.vantage:
         detail = f"This token is for vantage {scope}, not for {report.vantage}."
