@@ -1,4 +1,4 @@
-"""The command line: each command's module is imported only when it is run.
+"""The command line: to run a command, only its own module is imported.
 
 So a prober starts without the libraries of a control plane, and an edge without a database driver.
 """

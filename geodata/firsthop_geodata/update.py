@@ -98,8 +98,8 @@ def update_database(
     """Update every edition of the account in ``directory`` as ``<edition>.mmdb``.
 
     Each edition has its own outcome; a failure does not affect the others. A download fails after
-    ``timeout`` seconds in which no byte arrives. Raises GeodataError if the host must not be sent
-    the licence key.
+    ``timeout`` seconds in which no byte arrives. Raises GeodataError if the licence key
+    must not be sent to the host.
     """
     base = _base_url(account.host)
     outcomes: list[UpdateOutcome] = []

@@ -121,7 +121,7 @@ def session_text(relays: Sequence[Relay]) -> SessionText:
 
 
 def _candidate_members(line: str) -> dict[str, object]:
-    """What a browser takes as RTCIceCandidateInit, in snake case."""
+    """The members of RTCIceCandidateInit, in snake case."""
     return {
         "candidate": line,
         "sdp_mid": SDP_MID,

@@ -20,9 +20,9 @@ from firsthop_steering.decision.topology import Client
 from firsthop_steering.plan.model import Relay, Service
 
 MAX_TURN = 2
-"""Maximum number of TURN servers of an answer; with five or more, browsers warn of a slow start."""
+"""Maximum number of TURN servers in an answer; with five or more, browsers warn of delays."""
 MAX_RELAYS = 3
-"""Maximum number of relays of an answer, beside those to explore; the client checks all at once."""
+"""Maximum number of relays in an answer, beside those to explore; clients check all at once."""
 
 _NONE: frozenset[str] = frozenset()
 
@@ -90,7 +90,7 @@ def find_route(
 def find_relays(
     view: AllocatorView, service: Service, client: Client, *, excluded: frozenset[str] = _NONE
 ) -> tuple[Relay, ...] | AllocationRefused:
-    """The relays of `client`, for a session whose transceiver is settled."""
+    """The relays of `client`, for a session that already has a transceiver."""
     decisions = decide_relays(view, service, client)
     if decisions[0].chosen is None:
         reason = decisions[0].reason
@@ -115,7 +115,8 @@ def decide_relays(view: AllocatorView, service: Service, client: Client) -> tupl
     """The decisions that order the relays for `client`, the first one first.
 
     If the service steers families separately and its regions differ, the first is that of the
-    family of the client's address, which the client can surely reach; the second is that of both.
+    family of the client's address, in which the client certainly has connectivity; the second is
+    that of both families together.
     """
     whole = view.steering
     mine = whole.of(service, client.address_family)

@@ -1,4 +1,4 @@
-"""Reads request bodies, with limits of time and size."""
+"""Reads request bodies, with limits on time and size."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ async def read_octets(request: web.Request, limit: int = MAX_BODY) -> bytes:
     if (request.content_length or 0) > limit:
         raise Problem(413, f"the body is longer than {limit} octets")
     try:
-        if request.content.is_eof():  # it came with the head, as most do
+        if request.content.is_eof():  # it arrived with the head, as most do
             body = await request.read()
         else:
             async with asyncio.timeout(BODY_TIMEOUT_S):

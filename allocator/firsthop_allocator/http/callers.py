@@ -1,4 +1,4 @@
-"""Callers and the clients they ask for: tokens, peers, proxies. Pure."""
+"""Callers, and the clients for whom they ask: tokens, peers, proxies. Pure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Headers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The client that an answer is for, and where its address was read."""
+    """The client that an answer is for, and where its address came from."""
 
     address: Address
     source: ClientSource
@@ -63,8 +63,9 @@ def has_token(
     """Whether the caller has an accepted token: one of the settings, or an unexpired one of
     `tokens`.
 
-    Raises Problem 401 if there is no token and the allocator is not public. Raises 401 for a wrong
-    token even on a public allocator: a caller that sends one must learn that it is not authorised.
+    Raises Problem 401 if there is no token and the allocator is not public, and for a wrong token
+    even on a public one: a caller that sends a token must learn that it is not accepted. Raises 400
+    for two Authorization fields.
     """
     lines = headers.getall("Authorization", ())
     if not lines:

@@ -15,9 +15,9 @@ from firsthop_allocator.allocations.addresses import parse_host
 from firsthop_geodata.addresses import Address, Network
 
 MAX_HOPS = 16
-"""Most proxies in a row; a longer chain is a loop or an attack."""
+"""Maximum number of proxies in a row; a longer chain is a loop or an attack."""
 MAX_FIELD_LENGTH = 8192
-"""Most octets of a field, all its lines together; a longer one is refused."""
+"""Maximum octets of a field, all its lines together; a longer one is refused."""
 
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - RFC 9110 §5.6.2

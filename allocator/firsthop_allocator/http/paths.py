@@ -29,7 +29,7 @@ def allowed_methods(path: str) -> str | None:
 
 
 def route_of(path: str) -> str:
-    """The label of a path in metrics. Paths of sessions may end with a slash, as users write it."""
+    """The label of a path in metrics. Paths of sessions may end with a slash."""
     if path.startswith(SESSIONS):
         path = path.removesuffix("/")
     if path in _METHODS:

@@ -40,7 +40,7 @@ def _host(value: object) -> Address:
 
 By = Annotated[
     availability.AvailabilitySource,
-    Field(description="What decided the verdict; local: the vantage in the edge's region."),
+    Field(description="The source of the availability; local: the vantage at the edge."),
 ]
 _HOST_SCHEMA = {"type": "string", "maxLength": MAX_LENGTH, "examples": ["198.51.100.7"]}
 Host = Annotated[Any, BeforeValidator(_host), WithJsonSchema(_HOST_SCHEMA)]
@@ -193,8 +193,8 @@ class AllocationNote(DecisionNote):
     """The decision's plan number, status number, reason, and explored regions."""
 
     explored: list[Slug]
-    """Regions of the last relays, which are offered only to be measured, as they may be better than
-    expected; mostly empty."""
+    """Regions of the last relays, which are offered only to be measured, since they may be better
+    than expected; usually empty."""
 
 
 class AllocationAnswer(BaseModel):
@@ -218,7 +218,7 @@ class AllocationAnswer(BaseModel):
 
 
 class RelayState(BaseModel):
-    """One relay of a region: desired state, measured health, and whether answers may contain it."""
+    """One relay of a region: configured state, verdict, and whether answers may contain it."""
 
     id: str
     state: Literal["active", "draining", "disabled"]
@@ -288,7 +288,7 @@ class SamplesAnswer(BaseModel):
     """The acceptance of a report."""
 
     samples: int
-    """Number of samples taken: all of the report."""
+    """Number of samples that were accepted: all of the report."""
 
 
 class FieldFault(BaseModel):

@@ -53,8 +53,7 @@ does not have a new key yet."""
 
 
 class Whip:
-    """The handlers. `transceivers` returns the HTTP client for transceivers of a running
-    application."""
+    """The handlers. `transceivers` returns the application's HTTP client for transceivers."""
 
     def __init__(
         self,
@@ -148,7 +147,8 @@ class Whip:
         query: SessionQuery,
         subject: Subject,
     ) -> web.Response:
-        """200 with a new credential on the same route, and the current relays (RFC 9725 §4.3.3)."""
+        """200 with a new credential for the same transceiver, and the relays that are best now
+        (RFC 9725 §4.3.3)."""
         body = (await _text(request, FRAGMENT_TYPE)).encode()
         at = _found(view, request)
         service = steered_service(view, query.service)

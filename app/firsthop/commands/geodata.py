@@ -1,4 +1,4 @@
-"""`firsthop geodata`: build the bundled database, fetch a better one, look an address up."""
+"""`firsthop geodata`: builds the bundled database, downloads MaxMind's, looks an address up."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ app = typer.Typer(help="Keys that sign ICE credentials.", no_args_is_help=True)
 @app.command("list")
 @calls_api
 def list_(api: AdminApi) -> None:
-    """List the keys: one signs new credentials, those signed by the others are still accepted."""
+    """List the keys: one signs new credentials; credentials signed by the others are accepted."""
     print_table(api.pages("keys"), COLUMNS)
 
 

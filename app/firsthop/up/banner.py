@@ -8,7 +8,7 @@ from firsthop.up.settings import UpSettings
 
 
 def banner(settings: UpSettings, allocator_secret: str | None) -> str:
-    """URLs, token files and things to try; with a secret also the URL of the demo page."""
+    """URLs, token files and commands to try; with a secret also the URL of the demo page."""
     dns_host, dns_port = settings.dns
     dig = f"dig @{dns_host} -p {dns_port}"
     api = f"http://{format_listen(*settings.controlplane)}"
@@ -17,7 +17,7 @@ def banner(settings: UpSettings, allocator_secret: str | None) -> str:
     allocator_token = settings.state_dir / "allocator.token"
     bearer = f'-H "Authorization: Bearer $(cat {admin})"'
     talk = f"""
-  6. Talk to yourself through the nearest relay, in a browser on this machine, within an hour:
+  6. Call yourself through the nearest relay, in a browser on this machine, within an hour:
      {allocator}/demo#token={allocator_secret}
 """
     return f"""
@@ -43,7 +43,7 @@ Try, from another terminal:
        -H "Authorization: Bearer $(cat {allocator_token})" -d '{{"client_ip": "91.0.0.1"}}'
   4. Kill Frankfurt's relay, ask again, and watch it come back after 20 s:
      pkill -9 -f 'relay --listen {settings.relay_network[4]}:'
-  5. Take half of Frankfurt's clients away:
+  5. Send half of Frankfurt's clients to other regions:
      curl -s -XPATCH {bearer} -H 'If-Match: *' \\
        -H 'Content-Type: application/json' {api}/v1/regions/fra -d '{{"weight": 50}}'
 {talk if allocator_secret else ""}

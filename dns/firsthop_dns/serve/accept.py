@@ -1,6 +1,6 @@
 """Accepts TCP connections; while there is no room for one, those in the backlog wait.
 
-asyncio's own server would set a backlog of 100, and log every failure with a traceback.
+asyncio's own server would set a backlog of 100, and would log every failure with a traceback.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class TcpAcceptor:
     def _accept(self) -> bool:
         """Accepts a batch; False if no connection is left. Raises OSError if there is no room.
 
-        The next batch waits until this one's connections can be read: so a burst finds them
-        answered, hence idle, when it needs their room.
+        Between two batches the connections of the first are read and answered. They are then idle,
+        so a burst can have them closed to make room.
         """
         for _ in range(0 if self._starting else ACCEPT_BATCH):
             if not self._connections.has_room():
