@@ -74,14 +74,16 @@ def candidates_up(
     return _candidates_up(sites, status, vantage, now, missed) if missed else found
 
 
-def of_family(field: CandidatesUp, sites: Sequence[Site], family: Family) -> CandidatesUp:
-    """The endpoints of `field` with an address of `family`, reduced to that address."""
+def of_family(candidates: CandidatesUp, sites: Sequence[Site], family: Family) -> CandidatesUp:
+    """The endpoints of `candidates` with an address of `family`, reduced to that address."""
     up, configured, drained = (
         tuple(tuple(filter(None, (_only(family, each) for each in site))) for site in layer)
-        for layer in (field.up, field.configured, field.drained)
+        for layer in (candidates.up, candidates.configured, candidates.drained)
     )
-    weights = tuple(_weight(*each, field.availabilities) for each in zip(sites, up, strict=True))
-    return replace(field, up=up, configured=configured, drained=drained, weights=weights)
+    weights = tuple(
+        _weight(*each, candidates.availabilities) for each in zip(sites, up, strict=True)
+    )
+    return replace(candidates, up=up, configured=configured, drained=drained, weights=weights)
 
 
 def _only(family: Family, endpoint: Endpoint) -> Endpoint | None:
@@ -92,7 +94,7 @@ def _only(family: Family, endpoint: Endpoint) -> Endpoint | None:
     return replace(endpoint, ipv4=None)
 
 
-def families_differ(field: CandidatesUp, sites: Sequence[Site], service: Service) -> bool:
+def families_differ(candidates: CandidatesUp, sites: Sequence[Site], service: Service) -> bool:
     """Whether some of the regions of `service` lack a family that others of them have.
 
     Compares the addresses that are up, and those that remain when health and drains are ignored.
@@ -103,19 +105,19 @@ def families_differ(field: CandidatesUp, sites: Sequence[Site], service: Service
         if site.state is not State.DISABLED
         and (service.regions is None or site.id in service.regions)
     ]
-    for layer in (field.up, field.configured, field.drained):
+    for layer in (candidates.up, candidates.configured, candidates.drained):
         had = [_families([layer[index]]) for index in mine if layer[index]]
         if len(set(had)) > 1:
             return True
     return False
 
 
-def _families(fields: Iterable[Iterable[Endpoint]]) -> frozenset[Family]:
+def _families(groups: Iterable[Iterable[Endpoint]]) -> frozenset[Family]:
     """The families in which any endpoint has an address."""
     return frozenset(
         family
-        for field in fields
-        for each in field
+        for group in groups
+        for each in group
         for family in FAMILIES
         if getattr(each, family) is not None
     )
@@ -143,21 +145,21 @@ def _candidates_up(
         tuple(each for each in site.endpoints if each.active and each.weight > 0) for site in sites
     )
     drained = tuple(
-        tuple(_weighty(each) for each in site.endpoints if each.state is not State.DISABLED)
+        tuple(_with_weight(each) for each in site.endpoints if each.state is not State.DISABLED)
         for site in sites
     )
     up = tuple(
-        tuple(filter(None, (_as_it_is(each, availabilities[each.id]) for each in field)))
-        for field in configured
+        tuple(filter(None, (_reduced(each, availabilities[each.id]) for each in endpoints)))
+        for endpoints in configured
     )
     weights = tuple(
-        _weight(site, field, availabilities) for site, field in zip(sites, up, strict=True)
+        _weight(site, endpoints, availabilities) for site, endpoints in zip(sites, up, strict=True)
     )
-    full = tuple(_full(site, field, status) for site, field in zip(sites, up, strict=True))
+    full = tuple(_full(site, each, status) for site, each in zip(sites, up, strict=True))
     return CandidatesUp(up, configured, drained, weights, availabilities, full, distrusted)
 
 
-def _weighty(endpoint: Endpoint) -> Endpoint:
+def _with_weight(endpoint: Endpoint) -> Endpoint:
     """A rendezvous draw needs a weight above 0."""
     return endpoint if endpoint.weight else replace(endpoint, weight=1)
 
@@ -175,7 +177,7 @@ def _full(site: Site, up: Sequence[Endpoint], status: Status) -> bool:
     return bool(loads) and all(load is not None and load >= 1 for load in loads)
 
 
-def _as_it_is(endpoint: Endpoint, availability: Availability) -> Endpoint | None:
+def _reduced(endpoint: Endpoint, availability: Availability) -> Endpoint | None:
     """The endpoint reduced to the addresses that are up; None if none is."""
     ipv4 = endpoint.ipv4 if availability.answers("ipv4") else None
     ipv6 = endpoint.ipv6 if availability.answers("ipv6") else None
