@@ -23,7 +23,7 @@ _AT_A_CUT = frozenset((NS, DS))
 _STEERED = frozenset((A, AAAA, CNAME, SVCB, HTTPS))
 """Types that a service answers at its name, so that no static record may have them there."""
 MAX_WARNINGS = 100
-"""Warnings about one zone's hidden records and TTLs at most; further ones are repetitions."""
+"""Limit on warnings about the records of one zone; further ones are left out."""
 LARGEST_RRSET = 60_000
 """Octets of RDATA plus 12 per record; an RRset of this size fits into a message, even after a chain
 of aliases."""

@@ -40,7 +40,8 @@ class CandidatesUp:
     availabilities: dict[str, Availability]
     """Endpoint id → its availability."""
     full: tuple[bool, ...]
-    """Whether the site has no room for more sessions, according to its transceivers' reports."""
+    """Whether the site has no room for more sessions: its own capacity, or that of each of its
+    transceivers that are up, is used."""
     distrusted: frozenset[Family] = frozenset()
     """Families for which the local vantage is ignored because it would leave no endpoint up."""
 

@@ -93,7 +93,7 @@ class Client:
 
     @property
     def address_family(self) -> Family:
-        """The family of the relays' addresses that it can surely reach."""
+        """The family in which the client certainly has connectivity."""
         return "ipv4" if self.family == 4 else "ipv6"
 
 
