@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 from aiohttp import ClientSession
 
+from firsthop_ice.path_probe import path_probe_request
 from firsthop_ice.stun import USERNAME, StunError, StunMessageType, binding_success, build, parse
 from firsthop_ice.ufrag import (
     Credential,
@@ -131,9 +132,14 @@ class Client:
         except (TimeoutError, ConnectionRefusedError):
             return None
 
-    async def check(self, of: Credential, within: float = LOST_S) -> bool:
-        """Whether a check was answered by who can derive its password."""
-        packet = check(of)
+    async def check(self, of: Credential, within: float = LOST_S, *, probes: bool = False) -> bool:
+        """Whether a check was answered by who can derive its password.
+
+        One that probes is answered without a session, too.
+        """
+        username = of.ufrag.encode() + b":peer"
+        probe = path_probe_request(secrets.token_bytes(12), username, of.password)
+        packet = probe if probes else check(of)
         answer = await self.ask(packet, within)
         while answer is not None:
             message = parse(answer)

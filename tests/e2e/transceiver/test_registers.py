@@ -100,10 +100,10 @@ class Registering:
         return (await there.counts())["checks_answered_total"]
 
     async def connected(self) -> bool:
-        """Whether a new session is answered through the relay."""
+        """Whether a probe with a new credential is answered through the relay."""
         client = Client((self.relay, 3478))
         try:
-            return await client.check(self.credential())
+            return await client.check(self.credential(), probes=True)
         finally:
             client.close()
 
@@ -140,14 +140,17 @@ async def test_a_transceiver_comes_drains_dies_and_comes_back(there: Registering
             async def shared() -> bool:
                 nonlocal credential
                 before, credential = await there.answered("eu-1"), there.credential()
-                return await old.check(credential) and await there.answered("eu-1") > before
+                return (
+                    await old.check(credential, probes=True)
+                    and await there.answered("eu-1") > before
+                )
 
             await eventually(shared, "a session is at the first")
             one.send(signal.SIGUSR1)
             await eventually(lambda: there.is_("eu-1", draining=True), "it says that it drains")
             await eventually(lambda: there.all_at("eu-2"), "new sessions go to the second")
             before = await there.answered("eu-1")
-            assert await old.check(credential)
+            assert await old.check(credential, probes=True)
             assert await there.answered("eu-1") == before + 1, "the old one stays"
             old.close()
             one.send(signal.SIGUSR2)
