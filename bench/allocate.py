@@ -35,7 +35,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 from aiohttp import web
 
 from firsthop_allocator.allocations.allocation import ENTROPY_LENGTH, AllocationRequest, allocate
-from firsthop_allocator.allocations.view import AllocatorView, Holder
+from firsthop_allocator.allocations.view import AllocatorState, Holder
 from firsthop_allocator.settings import AllocatorSettings
 from firsthop_allocator.worker import serve
 from firsthop_geodata.prefixes import Cell, GeoTable, write_table
@@ -57,7 +57,7 @@ CITIES = {
 }  # fmt: skip
 
 
-def build_view(weight: int) -> AllocatorView:
+def build_view(weight: int) -> AllocatorState:
     """Eight regions of three relays and two transceiver regions over a country-sized table."""
     chance = random.Random(1)
     now = datetime.now(UTC)
@@ -72,7 +72,7 @@ def build_view(weight: int) -> AllocatorView:
         starts = sorted({0, *chance.sample(range(1 << 32), 100_000)})
         write_table(path, cells=cells, v4=(starts, [chance.randrange(CELLS) for _ in starts]))
         topology = Topology(plan, GeoTable.open(path))
-    return AllocatorView(Steering(topology, status, now), _keys(now))
+    return AllocatorState(Steering(topology, status, now), _keys(now))
 
 
 def _document(weight: int) -> Document:

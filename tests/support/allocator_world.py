@@ -12,7 +12,7 @@ from firsthop_allocator.allocations.allocation import (
     allocate,
 )
 from firsthop_allocator.allocations.route import AllocationRefused
-from firsthop_allocator.allocations.view import AllocatorView
+from firsthop_allocator.allocations.view import AllocatorState
 from firsthop_ice.ufrag import CredentialKeys
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rtt_map import RttMap
@@ -88,12 +88,12 @@ def view_of(
     latency: Latency | None = None,
     prices: Prices | None = None,
     **document: Any,
-) -> AllocatorView:
+) -> AllocatorState:
     """A view of that plan."""
     topology = atlas_of(service=service, **document)
     rtt = RttMap(topology, latency)
     steering = Steering(topology, status or status_of(number=7), NOW, rtt=rtt, prices=prices)
-    return AllocatorView(steering, KEYS)
+    return AllocatorState(steering, KEYS)
 
 
 def all_down() -> Status:
@@ -108,21 +108,21 @@ def changed(objects: list[dict[str, Any]], **fields: dict[str, Any]) -> list[dic
 
 
 def ask(
-    view: AllocatorView, client: str = BERLIN, *, entropy: bytes = ENTROPY, **fields: Any
+    view: AllocatorState, client: str = BERLIN, *, entropy: bytes = ENTROPY, **fields: Any
 ) -> Allocation | AllocationRefused:
     """One allocation for `client` at NOW."""
     request = AllocationRequest(address=ip_address(client), source="client_ip", **fields)
     return allocate(view, request, now=NOW, entropy=entropy)
 
 
-def allocated(view: AllocatorView, client: str = BERLIN, **fields: Any) -> Allocation:
+def allocated(view: AllocatorState, client: str = BERLIN, **fields: Any) -> Allocation:
     """`ask` where it must succeed."""
     made = ask(view, client, **fields)
     assert isinstance(made, Allocation), made
     return made
 
 
-def refused(view: AllocatorView, client: str = BERLIN, **fields: Any) -> AllocationRefused:
+def refused(view: AllocatorState, client: str = BERLIN, **fields: Any) -> AllocationRefused:
     """`ask` where it must not."""
     made = ask(view, client, **fields)
     assert isinstance(made, AllocationRefused), made

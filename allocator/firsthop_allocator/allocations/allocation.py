@@ -11,7 +11,7 @@ from firsthop_allocator.allocations.answer_json import client_text, ice_servers_
 from firsthop_allocator.allocations.exploring import CHANCE_LENGTH
 from firsthop_allocator.allocations.route import AllocationRefused, SessionRoute
 from firsthop_allocator.allocations.routing import find_route, steered_service
-from firsthop_allocator.allocations.view import AllocatorView
+from firsthop_allocator.allocations.view import AllocatorState
 from firsthop_ice import ufrag
 from firsthop_ice.turn import TurnCredential, turn_credential
 from firsthop_ice.ufrag import Credential
@@ -98,7 +98,7 @@ class Allocation:
 
 
 def allocate(
-    view: AllocatorView, request: AllocationRequest, *, now: datetime, entropy: bytes
+    view: AllocatorState, request: AllocationRequest, *, now: datetime, entropy: bytes
 ) -> Allocation | AllocationRefused:
     """Relays and a credential for `request` at `now`, or why there are none.
 
@@ -135,7 +135,7 @@ def allocate(
 
 
 def turn_of(
-    view: AllocatorView, route: SessionRoute, *, expires_at: datetime
+    view: AllocatorState, route: SessionRoute, *, expires_at: datetime
 ) -> TurnCredential | None:
     """The credential for the TURN servers of a route; None if it has none."""
     if not route.turn_urls:

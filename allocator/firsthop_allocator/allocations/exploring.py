@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from firsthop_allocator.allocations.view import AllocatorView, ReachableRelay
+from firsthop_allocator.allocations.view import AllocatorState, ReachableRelay
 from firsthop_steering.decision.availability import may_be_explored
 from firsthop_steering.decision.model import Candidate, Decision
 from firsthop_steering.feed.demand import prefix_text
@@ -49,7 +49,7 @@ class Allowance:
         self._saved = min(self._saved + share, MAX_SAVED) - explores if share else 0.0
 
 
-def target_of(view: AllocatorView, decision: Decision) -> ExplorationTarget | None:
+def target_of(view: AllocatorState, decision: Decision) -> ExplorationTarget | None:
     """The exploration target for the client of `decision`; None if it has none, if an override
     applies to it, or if its region was not chosen by steering."""
     latency, client = view.steering.rtt.latency, decision.client
@@ -67,7 +67,7 @@ def target_of(view: AllocatorView, decision: Decision) -> ExplorationTarget | No
 
 
 def explored(
-    view: AllocatorView, decision: Decision, held: Container[str], chance: bytes
+    view: AllocatorState, decision: Decision, held: Container[str], chance: bytes
 ) -> tuple[Pick, ...]:
     """One relay for each region that this client explores besides those in `held`; mostly none.
 
@@ -83,7 +83,7 @@ def explored(
 
 
 def drawn(
-    view: AllocatorView,
+    view: AllocatorState,
     decision: Decision,
     target: ExplorationTarget,
     held: Container[str],
@@ -103,7 +103,7 @@ def drawn(
     return tuple(may[each][1] for each in chosen if each >= 0)
 
 
-def _open(view: AllocatorView, decision: Decision) -> Iterator[Pick]:
+def _open(view: AllocatorState, decision: Decision) -> Iterator[Pick]:
     """For each region without a price, its first relay that may be explored now."""
     statuses = view.steering.status.relays
     availabilities = view.steering.candidates_up(decision.service, "relays").availabilities

@@ -14,12 +14,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from firsthop_allocator.allocations.answer_json import decision_members, dump, relays_text
 from firsthop_allocator.allocations.exploring import Pick, explored
 from firsthop_allocator.allocations.route import AllocationRefused, Offer, SessionRoute
-from firsthop_allocator.allocations.view import AllocatorView
+from firsthop_allocator.allocations.view import AllocatorState
 from firsthop_steering.decision.model import Candidate, Decision
 from firsthop_steering.decision.topology import Client
 from firsthop_steering.plan.model import Relay, Service
 
-MAX_TURN = 2
+MAX_TURN_SERVERS = 2
 """Maximum number of TURN servers in an answer; with five or more, browsers warn of delays."""
 MAX_RELAYS = 3
 """Maximum number of relays in an answer, beside those to explore; clients check all at once."""
@@ -27,7 +27,7 @@ MAX_RELAYS = 3
 _NONE: frozenset[str] = frozenset()
 
 
-def steered_service(view: AllocatorView, wanted: str | None) -> Service | AllocationRefused:
+def steered_service(view: AllocatorState, wanted: str | None) -> Service | AllocationRefused:
     """The service with the id or name `wanted`, or the default one if that is None; its pool must
     be relays."""
     if wanted is None:
@@ -44,7 +44,7 @@ def steered_service(view: AllocatorView, wanted: str | None) -> Service | Alloca
 
 
 def find_route(
-    view: AllocatorView,
+    view: AllocatorState,
     service: Service,
     client: Client,
     *,
@@ -88,7 +88,7 @@ def find_route(
 
 
 def find_relays(
-    view: AllocatorView, service: Service, client: Client, *, excluded: frozenset[str] = _NONE
+    view: AllocatorState, service: Service, client: Client, *, excluded: frozenset[str] = _NONE
 ) -> tuple[Relay, ...] | AllocationRefused:
     """The relays of `client`, for a session that already has a transceiver."""
     decisions = decide_relays(view, service, client)
@@ -102,7 +102,7 @@ def find_relays(
 
 
 def media_regions(
-    view: AllocatorView, service: Service, client: Client, route: SessionRoute
+    view: AllocatorState, service: Service, client: Client, route: SessionRoute
 ) -> tuple[str, ...]:
     """Ids of the transceiver regions that may take a session of `route`, the chosen one first."""
     entry = view.tables.region_index[route.entry]
@@ -111,7 +111,7 @@ def media_regions(
     return tuple(each.site.id for each in (*preferences[chosen:], *preferences[:chosen]))
 
 
-def decide_relays(view: AllocatorView, service: Service, client: Client) -> tuple[Decision, ...]:
+def decide_relays(view: AllocatorState, service: Service, client: Client) -> tuple[Decision, ...]:
     """The decisions that order the relays for `client`, the first one first.
 
     If the service steers families separately and its regions differ, the first is that of the
@@ -127,7 +127,7 @@ def decide_relays(view: AllocatorView, service: Service, client: Client) -> tupl
 
 
 def _pick(
-    view: AllocatorView,
+    view: AllocatorState,
     decisions: Sequence[Decision],
     excluded: frozenset[str],
     *,
@@ -147,12 +147,12 @@ def _pick(
                 continue
             taken.add(each.relay.id)
             picks.append((each, candidate))
-            if len(picks) == (MAX_TURN if turn else MAX_RELAYS):
+            if len(picks) == (MAX_TURN_SERVERS if turn else MAX_RELAYS):
                 return picks
     return picks
 
 
-def _ordered(view: AllocatorView, decision: Decision, *, turn: bool) -> Iterator[Pick]:
+def _ordered(view: AllocatorState, decision: Decision, *, turn: bool) -> Iterator[Pick]:
     """The relays of the chosen region, then of the regions that the client would ask next.
 
     Regions that precede the chosen one in preference order come last: the client's bucket lies
@@ -180,7 +180,7 @@ def _reason(decision: Decision, picks: list[Pick]) -> str:
 
 
 def _route(
-    view: AllocatorView,
+    view: AllocatorState,
     decision: Decision,
     chosen: tuple[list[Pick], tuple[Pick, ...], list[Pick]],
     media: str,

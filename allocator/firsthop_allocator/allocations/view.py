@@ -114,7 +114,7 @@ class PlanTables:
         return session_text([self._offered[each] for each in relays])
 
 
-class AllocatorView:
+class AllocatorState:
     """One plan, one status and one key set; see the module's docstring."""
 
     def __init__(
@@ -123,7 +123,7 @@ class AllocatorView:
         keys: CredentialKeys,
         tokens: Mapping[str, datetime | None] | None = None,
         *,
-        previous: AllocatorView | None = None,
+        previous: AllocatorState | None = None,
     ) -> None:
         """`tokens`: SHA-256 in hex of the bearer tokens with role allocator, and their expiry.
 
@@ -179,7 +179,7 @@ class AllocatorView:
 class Holder:
     """Holds the view in force, which is replaced by one assignment."""
 
-    view: AllocatorView | None = None
+    view: AllocatorState | None = None
     reason: str = "no snapshot has arrived yet"
     """Why there is no view, for readiness."""
 

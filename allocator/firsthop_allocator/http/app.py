@@ -27,21 +27,21 @@ from firsthop_allocator.allocations.allocation import (
 )
 from firsthop_allocator.allocations.route import AllocationRefused
 from firsthop_allocator.allocations.routing import steered_service
-from firsthop_allocator.allocations.view import AllocatorView, Holder
+from firsthop_allocator.allocations.view import AllocatorState, Holder
 from firsthop_allocator.demo import stage
 from firsthop_allocator.errors import Problem, unreadable
 from firsthop_allocator.http import openapi
 from firsthop_allocator.http.answers import RETRY, json_answer, problem_answer, refusal
 from firsthop_allocator.http.bodies import read_octets
 from firsthop_allocator.http.callers import (
-    Subject,
+    RequestClient,
     cors_headers,
     has_token,
     needs_token,
     subject_of,
 )
 from firsthop_allocator.http.counts import AllocatorCollector, AllocatorCounters
-from firsthop_allocator.http.measurements import RACES, SAMPLES, SNIPPET, Racing, snippet
+from firsthop_allocator.http.measurements import RACE_MODULE, RACES, SAMPLES, Racing, snippet
 from firsthop_allocator.http.paths import (
     ALLOCATIONS,
     REGIONS,
@@ -103,7 +103,7 @@ def create_app(
         app.router.add_delete(SESSION + end, api.bordered(api.end_session))
     app.router.add_post(RACES, api.bordered(api.races))
     app.router.add_post(SAMPLES, api.bordered(api.samples))
-    app.router.add_get(SNIPPET, api.bordered(api.snippet))
+    app.router.add_get(RACE_MODULE, api.bordered(api.snippet))
     app.router.add_get("/healthz", api.bordered(api.healthz))
     app.router.add_get("/readyz", api.bordered(api.readyz))
     app.router.add_get("/metrics", api.bordered(api.metrics))
@@ -278,7 +278,9 @@ class _Api:
             raise Problem(404, "nothing is at this path; /openapi.json lists what is")
         raise Problem(405, f"this path takes {allowed}", headers={"Allow": allowed})
 
-    def _about_session(self, request: web.Request) -> tuple[AllocatorView, SessionQuery, Subject]:
+    def _about_session(
+        self, request: web.Request
+    ) -> tuple[AllocatorState, SessionQuery, RequestClient]:
         view, trusted = self._admit(request)
         query = read_query(request.query.items(), SessionQuery)
         subject = subject_of(
@@ -286,12 +288,12 @@ class _Api:
         )
         return view, query, subject
 
-    def _admit(self, request: web.Request) -> tuple[AllocatorView, bool]:
+    def _admit(self, request: web.Request) -> tuple[AllocatorState, bool]:
         """The view in force, and whether the caller has a token. Raises Problem 503, 400 or 401."""
         view = self._view()
         return view, has_token(request.headers, self._settings, view.tokens, self._clock())
 
-    def _view(self) -> AllocatorView:
+    def _view(self) -> AllocatorState:
         """The view in force. Raises Problem 503 if there is none."""
         if self._holder.view is None:
             raise Problem(503, self._holder.reason, kind="not-ready", headers=RETRY)

@@ -33,7 +33,7 @@ class Headers(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class RequestClient:
     """The client that an answer is for, and where its address came from."""
 
     address: Address
@@ -92,7 +92,7 @@ def subject_of(
     settings: AllocatorSettings,
     *,
     trusted: bool,
-) -> Subject:
+) -> RequestClient:
     """The client that the answer is for. `peer` is the address of the socket's peer, "" if it has
     none.
 
@@ -102,7 +102,7 @@ def subject_of(
     if wanted is not None:
         if not trusted:
             raise wrong(403, RequestFault("client_ip", "needs a bearer token with role allocator"))
-        return Subject(wanted, "client_ip")
+        return RequestClient(wanted, "client_ip")
     if not peer:
         raise wrong(
             422, RequestFault("client_ip", "is needed: this connection has no peer address")
@@ -115,7 +115,7 @@ def subject_of(
     )
     if isinstance(found, Malformed):
         raise wrong(400, RequestFault(found.field, found.rule))
-    return Subject(found[0], cast(ClientSource, found[1]))
+    return RequestClient(found[0], cast(ClientSource, found[1]))
 
 
 def cors_headers(origin: str | None, settings: AllocatorSettings) -> Mapping[str, str]:

@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 from firsthop_allocator.allocations.exploring import Allowance
 from firsthop_allocator.allocations.route import SessionRoute
 from firsthop_allocator.allocations.view import Holder
-from firsthop_allocator.http.callers import Subject
+from firsthop_allocator.http.callers import RequestClient
 from firsthop_allocator.measuring.samples import SampleQueue
 from firsthop_geodata.prefixes import normalise
 from firsthop_steering.feed.demand import AnswerSurvey
@@ -54,7 +54,7 @@ class AllocatorCounters:
         self,
         route: SessionRoute,
         result: Literal["allocated", "session"],
-        subject: Subject,
+        subject: RequestClient,
         share: float,
     ) -> None:
         """Count one more allocation and its client; `share` of all allocations may explore."""

@@ -16,10 +16,10 @@ from aiohttp import web
 
 from firsthop_allocator.allocations.route import AllocationRefused
 from firsthop_allocator.allocations.routing import steered_service
-from firsthop_allocator.allocations.view import AllocatorView
+from firsthop_allocator.allocations.view import AllocatorState
 from firsthop_allocator.errors import Problem, RequestFault, wrong
 from firsthop_allocator.http.answers import refusal
-from firsthop_allocator.http.callers import Subject
+from firsthop_allocator.http.callers import RequestClient
 from firsthop_allocator.http.schema import RaceBody, SamplesBody
 from firsthop_allocator.measuring.samples import SampleQueue
 from firsthop_allocator.measuring.ticket import ENTROPY_LENGTH, LIFETIME, prefix_number, ticket
@@ -27,7 +27,7 @@ from firsthop_ice.ufrag import EXPIRY_UNIT
 from firsthop_steering.feed.ticket_proof import TicketClaim, not_named, read_proof
 from firsthop_steering.feed.token_bucket import TokenBuckets
 
-RACES, SAMPLES, SNIPPET = "/v1/races", "/v1/samples", "/v1/race.js"
+RACES, SAMPLES, RACE_MODULE = "/v1/races", "/v1/samples", "/v1/race.js"
 KEPT_S = (LIFETIME + EXPIRY_UNIT).total_seconds()
 """Seconds for which a used ticket is remembered, which is until it has expired."""
 PREFIX_AT_ONCE, PREFIX_EVERY_S = 30, 2.0
@@ -54,7 +54,9 @@ class Racing:
             burst=PREFIX_AT_ONCE, refill_s=PREFIX_EVERY_S, max_keys=MAX_KEPT
         )
 
-    def ticket(self, view: AllocatorView, body: RaceBody, subject: Subject) -> dict[str, Any]:
+    def ticket(
+        self, view: AllocatorState, body: RaceBody, subject: RequestClient
+    ) -> dict[str, Any]:
         """A ticket for a client as JSON. Raises Problem 422 or 503 if there is none."""
         service = steered_service(view, body.service)
         if isinstance(service, AllocationRefused):
@@ -65,7 +67,9 @@ class Racing:
             raise refusal(made)
         return made.to_json()
 
-    def take(self, view: AllocatorView, body: SamplesBody, subject: Subject) -> dict[str, Any]:
+    def take(
+        self, view: AllocatorState, body: SamplesBody, subject: RequestClient
+    ) -> dict[str, Any]:
         """Accept all samples of a report, or none; returns the answer.
 
         Raises Problem 403 or 429.
@@ -85,7 +89,7 @@ class Racing:
         return {"samples": len(body.samples)}
 
 
-def _claimed(view: AllocatorView, body: SamplesBody, prefix: int, now: datetime) -> TicketClaim:
+def _claimed(view: AllocatorState, body: SamplesBody, prefix: int, now: datetime) -> TicketClaim:
     """What the ticket of a report from `prefix` permits. Raises Problem 403."""
     claim = read_proof(body.proof, view.keys.routes)
     if claim is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from firsthop_allocator.http.measurements import RACES, SAMPLES, SNIPPET
+from firsthop_allocator.http.measurements import RACE_MODULE, RACES, SAMPLES
 from firsthop_allocator.http.whip import PATH as SESSIONS
 
 ALLOCATIONS, REGIONS = "/v1/allocations", "/v1/regions"
@@ -14,7 +14,7 @@ _METHODS = {
     SESSIONS: "POST",
     RACES: "POST",
     SAMPLES: "POST",
-    SNIPPET: "GET,HEAD",
+    RACE_MODULE: "GET,HEAD",
     "/healthz": "GET,HEAD",
     "/readyz": "GET,HEAD",
     "/metrics": "GET,HEAD",

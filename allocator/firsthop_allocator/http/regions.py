@@ -10,8 +10,8 @@ from firsthop_allocator.allocations.answer_json import (
     utc_text,
 )
 from firsthop_allocator.allocations.routing import decide_relays
-from firsthop_allocator.allocations.view import AllocatorView
-from firsthop_allocator.http.callers import Subject
+from firsthop_allocator.allocations.view import AllocatorState
+from firsthop_allocator.http.callers import RequestClient
 from firsthop_steering.decision.model import Candidate, Decision
 from firsthop_steering.decision.topology import Site
 from firsthop_steering.feed.snapshot import RelayStatus
@@ -20,7 +20,7 @@ from firsthop_steering.plan.model import Service
 _UNKNOWN = RelayStatus()
 
 
-def rank_regions(view: AllocatorView, service: Service, subject: Subject) -> dict[str, Any]:
+def rank_regions(view: AllocatorState, service: Service, subject: RequestClient) -> dict[str, Any]:
     """The answer, JSON-ready: eligible regions in preference order, then the others."""
     client = view.steering.topology.client(subject.address)
     decision = decide_relays(view, service, client)[0]
@@ -38,7 +38,7 @@ def rank_regions(view: AllocatorView, service: Service, subject: Subject) -> dic
 
 
 def _region(
-    view: AllocatorView, decision: Decision, candidate: Candidate, rank: int
+    view: AllocatorState, decision: Decision, candidate: Candidate, rank: int
 ) -> dict[str, Any]:
     site, cell = candidate.site, decision.client.cell
     ignore_health = decision.ranking.outcome == "open"
@@ -60,7 +60,7 @@ def _region(
 
 
 def _relays(
-    view: AllocatorView, service: Service, site: Site, *, ignore_health: bool
+    view: AllocatorState, service: Service, site: Site, *, ignore_health: bool
 ) -> list[dict[str, Any]]:
     steering, index = view.steering, view.tables.region_index[site.id]
     usable = {

@@ -16,21 +16,21 @@ from firsthop_allocator.allocations.allocation import turn_of
 from firsthop_allocator.allocations.answer_json import ice_server_links
 from firsthop_allocator.allocations.route import AllocationRefused
 from firsthop_allocator.allocations.routing import find_relays, steered_service
-from firsthop_allocator.allocations.view import AllocatorView
+from firsthop_allocator.allocations.view import AllocatorState
 from firsthop_allocator.errors import Problem, RequestFault, wrong
 from firsthop_allocator.http.answers import RETRY, refusal
 from firsthop_allocator.http.bodies import read_octets
-from firsthop_allocator.http.callers import Subject
+from firsthop_allocator.http.callers import RequestClient
 from firsthop_allocator.http.counts import AllocatorCounters
 from firsthop_allocator.http.schema import SessionQuery
 from firsthop_allocator.sessions.session import (
     ENTROPY_LENGTH,
-    Opening,
-    Whereabouts,
+    SessionAttempt,
+    SessionLocation,
     candidates,
-    openings,
+    locate_session,
     renewed,
-    whereabouts,
+    session_attempts,
 )
 from firsthop_allocator.sessions.transceivers import TransceiverResponse, Transceivers
 from firsthop_allocator.settings import MAX_OFFER
@@ -70,15 +70,15 @@ class Whip:
     async def open(
         self,
         request: web.Request,
-        view: AllocatorView,
+        view: AllocatorState,
         query: SessionQuery,
-        subject: Subject,
+        subject: RequestClient,
     ) -> web.Response:
         """201 with the answer, the session's Location and its ETag (RFC 9725 §4.2)."""
         offer = stripped(await _text(request, MEDIA_TYPE)).encode()
         wanted = subject.request(query, may_explore=self._counts.allowance.is_left)
         client, now = self._transceivers(request), self._clock()
-        choice = openings(
+        choice = session_attempts(
             view,
             wanted,
             now=now,
@@ -112,11 +112,11 @@ class Whip:
 
     def _opened(
         self,
-        view: AllocatorView,
+        view: AllocatorState,
         query: SessionQuery,
-        opening: Opening,
+        opening: SessionAttempt,
         response: TransceiverResponse,
-        subject: Subject,
+        subject: RequestClient,
     ) -> web.Response:
         route = opening.route
         if response.status != 201:
@@ -143,9 +143,9 @@ class Whip:
     async def restart(
         self,
         request: web.Request,
-        view: AllocatorView,
+        view: AllocatorState,
         query: SessionQuery,
-        subject: Subject,
+        subject: RequestClient,
     ) -> web.Response:
         """200 with a new credential for the same transceiver, and the relays that are best now
         (RFC 9725 §4.3.3)."""
@@ -166,13 +166,13 @@ class Whip:
         fragment = fragment_with(response.body, candidates(relays, at.transceiver))
         return _answer(fragment, FRAGMENT_TYPE, response.tag, status=200, headers={})
 
-    async def end(self, request: web.Request, view: AllocatorView) -> web.Response:
+    async def end(self, request: web.Request, view: AllocatorState) -> web.Response:
         """200 once the session is over (RFC 9725 §4.2)."""
         await self._ask(request, _found(view, request), "DELETE")
         return web.Response(status=200)
 
     async def _ask(
-        self, request: web.Request, at: Whereabouts, method: str, *, body: bytes = b"",
+        self, request: web.Request, at: SessionLocation, method: str, *, body: bytes = b"",
         ufrag: str = "",
     ) -> TransceiverResponse:  # fmt: skip
         """The response of the session's transceiver, with status 200. Raises Problem otherwise."""
@@ -203,8 +203,8 @@ def stripped(text: str) -> str:
         raise wrong(422, RequestFault("offer", str(error))) from None
 
 
-def _found(view: AllocatorView, request: web.Request) -> Whereabouts:
-    at = whereabouts(view, request.match_info["token"])
+def _found(view: AllocatorState, request: web.Request) -> SessionLocation:
+    at = locate_session(view, request.match_info["token"])
     if at is None:
         raise Problem(404, "there is no such session")
     return at

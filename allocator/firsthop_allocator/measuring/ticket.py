@@ -14,7 +14,7 @@ from typing import Any
 from firsthop_allocator.allocations.answer_json import utc_text
 from firsthop_allocator.allocations.exploring import drawn, target_of
 from firsthop_allocator.allocations.route import AllocationRefused
-from firsthop_allocator.allocations.view import AllocatorView
+from firsthop_allocator.allocations.view import AllocatorState
 from firsthop_geodata.addresses import Address
 from firsthop_geodata.prefixes import normalise
 from firsthop_ice import ufrag
@@ -80,7 +80,7 @@ class Ticket:
 
 
 def ticket(
-    view: AllocatorView, service: Service, address: Address, *, now: datetime, entropy: bytes
+    view: AllocatorState, service: Service, address: Address, *, now: datetime, entropy: bytes
 ) -> Ticket | AllocationRefused:
     """A ticket for the client at `address`; `entropy` is ENTROPY_LENGTH random bytes."""
     if len(entropy) != ENTROPY_LENGTH:
@@ -127,7 +127,7 @@ def _seat(address: Address, keys: CredentialKeys) -> int:
 
 
 def _another(
-    view: AllocatorView, decision: Decision, near: list[Raced], rest: list[Raced], chance: int
+    view: AllocatorState, decision: Decision, near: list[Raced], rest: list[Raced], chance: int
 ) -> Raced:
     """A relay of one more region: of the client's exploration target if it may be explored now,
     else of one of `rest`. `chance` is 16 random bits."""

@@ -20,7 +20,7 @@ from firsthop_allocator.allocations.answer_json import (
 from firsthop_allocator.allocations.exploring import CHANCE_LENGTH
 from firsthop_allocator.allocations.route import AllocationRefused, Offer, SessionRoute
 from firsthop_allocator.allocations.routing import find_route, media_regions, steered_service
-from firsthop_allocator.allocations.view import AllocatorView
+from firsthop_allocator.allocations.view import AllocatorState
 from firsthop_ice import ufrag
 from firsthop_ice.candidates import UdpAddress, candidate_lines
 from firsthop_ice.session_token import SessionName, make_token, read_token
@@ -37,7 +37,7 @@ ENTROPY_LENGTH = 2 + MAX_ATTEMPTS * ufrag.ENTROPY_LENGTH + CHANCE_LENGTH
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
+class SessionAttempt:
     """One transceiver to ask, with the route and credential for it."""
 
     transceiver: Transceiver
@@ -46,7 +46,7 @@ class Opening:
     token: str
     password_key: bytes
 
-    def note(self, view: AllocatorView) -> str:
+    def note(self, view: AllocatorState) -> str:
         """The route and its reason as one line of JSON, for debugging."""
         route, steering = self.route, view.steering
         value = {
@@ -67,14 +67,14 @@ def _noted(offer: Offer) -> dict[str, object]:
     return {name: members[name] for name in kept} | {"rtt_ms": offer.rtt_ms}
 
 
-def openings(
-    view: AllocatorView,
+def session_attempts(
+    view: AllocatorState,
     request: AllocationRequest,
     *,
     now: datetime,
     entropy: bytes,
     resting: frozenset[str] = frozenset(),
-) -> tuple[Opening, ...] | AllocationRefused:
+) -> tuple[SessionAttempt, ...] | AllocationRefused:
     """The transceivers to ask for the session of `request`, the best first.
 
     Regions are in the order of the decision. In each region a rendezvous draw by weight orders the
@@ -123,14 +123,14 @@ def _unlikely(status: Status) -> frozenset[str]:
 
 
 def _mint(
-    view: AllocatorView,
+    view: AllocatorState,
     request: AllocationRequest,
     service: Service,
     client: Client,
     asked: list[tuple[str, Transceiver]],
     now: datetime,
     entropy: bytes,
-) -> Iterator[Opening]:
+) -> Iterator[SessionAttempt]:
     size = ufrag.ENTROPY_LENGTH
     chance = request.chance(entropy[MAX_ATTEMPTS * size :])
     for index, (region, transceiver) in enumerate(asked):
@@ -147,7 +147,7 @@ def _mint(
         )
         key = region_password_key(view.keys.masters[credential.key_id], route.wire_id)
         token = make_token(credential.ufrag, key)
-        yield Opening(transceiver, route, credential, token, key)
+        yield SessionAttempt(transceiver, route, credential, token, key)
 
 
 def candidates(relays: Sequence[Relay], transceiver: Transceiver) -> tuple[str, ...]:
@@ -159,7 +159,7 @@ def candidates(relays: Sequence[Relay], transceiver: Transceiver) -> tuple[str, 
 
 
 @dataclass(frozen=True, slots=True)
-class Whereabouts:
+class SessionLocation:
     """Where an open session is, by its token."""
 
     name: SessionName
@@ -167,7 +167,7 @@ class Whereabouts:
     password_key: bytes
 
 
-def whereabouts(view: AllocatorView, token: str) -> Whereabouts | None:
+def locate_session(view: AllocatorState, token: str) -> SessionLocation | None:
     """The session that `token` names; None if no allocator of this deployment made the token, or if
     its key or transceiver is no longer in the plan."""
     name = read_token(token)
@@ -178,11 +178,11 @@ def whereabouts(view: AllocatorView, token: str) -> Whereabouts | None:
     if master is None or found is None:
         return None
     key = region_password_key(master, name.claimed.region)
-    return Whereabouts(name, found, key) if name.genuine(key) else None
+    return SessionLocation(name, found, key) if name.genuine(key) else None
 
 
 def renewed(
-    view: AllocatorView, at: Whereabouts, *, ttl: int, now: datetime, entropy: bytes
+    view: AllocatorState, at: SessionLocation, *, ttl: int, now: datetime, entropy: bytes
 ) -> Credential:
     """A fresh credential on the same route, for an ICE restart; `entropy` as for `ufrag.mint`."""
     return ufrag.mint(

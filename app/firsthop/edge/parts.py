@@ -19,9 +19,9 @@ from firsthop.edge.following.source import SnapshotSource
 from firsthop.edge.following.watch import InputWatch
 from firsthop.edge.isolation.detector import FeedSilence
 from firsthop.edge.isolation.pricing import IsolationPricing
-from firsthop.edge.reporting.demand import DemandBoard
+from firsthop.edge.reporting.demand import DemandBuffer
 from firsthop.edge.reporting.upload import upload
-from firsthop.edge.reporting.view import EdgeView
+from firsthop.edge.reporting.view import EdgeState
 from firsthop.edge.reporting.worker_reports import WorkerReports
 from firsthop.edge.settings import EdgeSettings, FeedSettings
 from firsthop.edge.workers.sockets import ListeningSockets
@@ -33,7 +33,7 @@ class EdgeParts:
     """The parts of an edge that its supervisor uses."""
 
     workers: EdgeWorkerPool
-    view: EdgeView
+    view: EdgeState
     received: asyncio.Event
     """Set by each message of a worker, since it may change the readiness."""
     loops: Sequence[Callable[[], Awaitable[object]]]
@@ -75,7 +75,7 @@ def wire(
 ) -> EdgeParts:
     """`changed` starts the rebuild loop; `reload` makes the edge read all files again."""
     tables, in_force = TableStore(settings.state_dir / "tables", vantage=settings.region), InForce()
-    uploaded, own = DemandBoard(), DemandBoard()
+    uploaded, own = DemandBuffer(), DemandBuffer()
     # Without a control plane, nothing would remove the content of the boards.
     reports = WorkerReports([uploaded, own] if source.feed else [], retry=reload.set)
     workers = EdgeWorkerPool(settings, sockets, on_line=reports.take)
@@ -90,8 +90,8 @@ def wire(
     )
     silence = FeedSilence(source, clock=asyncio.get_running_loop().time)
 
-    def tell_options() -> None:
-        workers.tell_options(source.keys, stale=silence.stale())
+    def send_options() -> None:
+        workers.send_options(source.keys, stale=silence.stale())
 
     rebuilder = Rebuilder(
         WantedInputs(source, geo, isolation.prices),
@@ -99,12 +99,12 @@ def wire(
         workers,
         in_force,
         changed=changed,
-        tell_options=tell_options,
+        send_options=send_options,
     )
-    watch = InputWatch(source, geo, reload=reload, on_look=tell_options, on_change=changed.set)
+    watch = InputWatch(source, geo, reload=reload, on_tick=send_options, on_change=changed.set)
     loops = [rebuilder.run, watch.run, *(each.run for each in workers.workers), source.run]
     if isinstance(settings.source, FeedSettings):
         post = partial(upload, source, reports, uploaded, token=settings.source.token)
         loops += [post, isolation.run]
-    view = EdgeView(source, geo, tables, in_force, reports, workers.workers, isolation.isolated)
+    view = EdgeState(source, geo, tables, in_force, reports, workers.workers, isolation.isolated)
     return EdgeParts(workers, view, reports.received, loops)

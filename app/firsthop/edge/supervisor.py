@@ -82,7 +82,7 @@ async def _hold(
         log.info("edge.taken_over")
     for sock in sockets.of(METRICS):
         await web.SockSite(runner, sock.dup()).start()
-    asyncio.get_running_loop().call_later(UNREADY_AFTER_S, parts.workers.tell_unready)
+    asyncio.get_running_loop().call_later(UNREADY_AFTER_S, parts.workers.send_unready)
     await claimed.give(sockets.files())
     log.info("edge.handed_over")
 

@@ -51,7 +51,7 @@ class Worker:
         """Why the worker could not use the newest values; empty if it could."""
         self.restarts = 0
 
-    def tell(self, news: dict[str, Any]) -> None:
+    def send(self, news: dict[str, Any]) -> None:
         """Send changed values; if a key has an unsent value, only the newest is sent."""
         self._state.update(news)
         if self._outbox:

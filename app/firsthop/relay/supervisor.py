@@ -61,7 +61,7 @@ class _Relay:
         self._workers: RelayWorkerPool = (
             WorkerProcesses(settings, sockets) if many else SingleWorker(settings, sockets)
         )
-        self._workers.tell(first | {"flow_store": settings.flow_store})
+        self._workers.send(first | {"flow_store": settings.flow_store})
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -73,7 +73,7 @@ class _Relay:
             loop.add_signal_handler(number, self._drain, draining)
         try:
             await self._take_over()
-            self._workers.tell({"serve": True})
+            self._workers.send({"serve": True})
             await self._workers.serving()
             await log.ready()
             for transport, host, port in self._sockets.bound():
@@ -140,7 +140,7 @@ class _Relay:
         except FileError as error:
             log.error(f"{what}.refused", reason=str(error))
         else:
-            self._workers.tell(news)
+            self._workers.send(news)
             log.info(f"{what}.loaded")
 
     def _load_keys(self) -> dict[str, Any]:
@@ -150,5 +150,5 @@ class _Relay:
         return {"routes": write_routes(self._routes.load())} if self._routes else {}
 
     def _drain(self, draining: bool) -> None:
-        self._workers.tell({"draining": draining})
+        self._workers.send({"draining": draining})
         log.info("relay.draining" if draining else "relay.opened")

@@ -31,8 +31,8 @@ def journal_path(settings: RelaySettings, worker: int) -> Path | None:
 class RelayWorkerPool(Protocol):
     """The workers of a relay, in the form that its supervisor uses."""
 
-    def tell(self, news: Mapping[str, Any]) -> None:
-        """See `RelayWorker.tell`."""
+    def send(self, news: Mapping[str, Any]) -> None:
+        """See `RelayWorker.send`."""
 
     def reading(self) -> CounterReading:
         """The sum over all workers."""
@@ -65,8 +65,8 @@ class SingleWorker:
             successor=sockets.channel(0).dup(),
         )
 
-    def tell(self, news: Mapping[str, Any]) -> None:
-        self._worker.tell(news)
+    def send(self, news: Mapping[str, Any]) -> None:
+        self._worker.send(news)
 
     def reading(self) -> CounterReading:
         return self._worker.reading()
@@ -125,9 +125,9 @@ class WorkerProcesses:
         files = [*reads, *predecessors, successor]
         return Worker(f"relay-{number}", command, files=files, on_line=self._on_line)
 
-    def tell(self, news: Mapping[str, Any]) -> None:
+    def send(self, news: Mapping[str, Any]) -> None:
         for worker in self._workers:
-            worker.tell(dict(news))
+            worker.send(dict(news))
 
     def reading(self) -> CounterReading:
         return add([*self._final, *(reading for _, reading in self._readings.values())])
@@ -143,7 +143,7 @@ class WorkerProcesses:
         """Return at once: no worker is in this process."""
 
     async def hand_over(self) -> None:
-        self.tell({"hand_over": True})
+        self.send({"hand_over": True})
         while self._handed_over < {worker.name for worker in self._workers}:
             await self._news()
 
@@ -161,7 +161,7 @@ class WorkerProcesses:
             elsewhere = total - sessions.get(worker.name, 0)
             if self._elsewhere.get(worker.name, 0) != elsewhere:
                 self._elsewhere[worker.name] = elsewhere
-                worker.tell({"sessions_elsewhere": elsewhere})
+                worker.send({"sessions_elsewhere": elsewhere})
 
     async def _news(self) -> None:
         await self._received.wait()

@@ -30,7 +30,7 @@ async def run(
     reporting: asyncio.Task[None] | None = None
     try:
         async for news in pipe.messages():
-            worker.tell(news)
+            worker.send(news)
             pipe.send(loaded="yes")
             if "serve" in news and reporting is None:
                 reporting = asyncio.create_task(_report(pipe, worker))

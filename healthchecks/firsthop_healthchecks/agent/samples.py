@@ -43,9 +43,9 @@ class AgentSampleReporter:
 
     async def run(self) -> NoReturn:
         """Upload every 10 s until cancelled."""
-        await keep_doing(self.tell, name="samples", every_s=EVERY_S)
+        await keep_doing(self.send, name="samples", every_s=EVERY_S)
 
-    async def tell(self) -> None:
+    async def send(self) -> None:
         """Upload all samples. Raises ControlPlaneCallError if a batch must be sent again."""
         while (batch := self._board.due(self._wall(), secrets.token_urlsafe(12))) is not None:
             try:

@@ -55,7 +55,7 @@ class RelayWorker:
         for sock in sockets:
             self.server.listen(sock)
 
-    def tell(self, news: Mapping[str, Any]) -> None:
+    def send(self, news: Mapping[str, Any]) -> None:
         """Apply the changes in `news`: `route_keys`, `routes` (texts), `draining`,
         `sessions_elsewhere`, `flow_store`, `serve`."""
         if "route_keys" in news:

@@ -325,10 +325,10 @@ async def test_an_agent_passes_on_what_several_workers_measured(tmp_path: Path) 
         async with asyncio.timeout(120):
             while len(sent) < 12:
                 await agent.read()
-                await reporter.tell()
+                await reporter.send()
         assert len(await there.measured(0.0)) == 12
         await agent.read()
-        await reporter.tell()
+        await reporter.send()
         assert len(sent) == 12
         assert {(str(each.client), each.relay) for each in sent} == {("127.0.0.0", "fra-1")}
 

@@ -39,15 +39,15 @@ class Rebuilder:
         in_force: InForce,
         *,
         changed: asyncio.Event,
-        tell_options: Callable[[], None],
+        send_options: Callable[[], None],
     ) -> None:
-        """Every change of an input sets `changed`; `tell_options` sends the DNS options."""
+        """Every change of an input sets `changed`; `send_options` sends the DNS options."""
         self._wanted = wanted
         self._tables = tables
         self._workers = workers
         self._in_force = in_force
         self._changed = changed
-        self._tell_options = tell_options
+        self._tell_options = send_options
 
     async def run(self) -> None:
         """Rebuild after every change, until cancelled."""
@@ -67,7 +67,7 @@ class Rebuilder:
         guidance is abandoned for a new plan or status.
         """
         # The allocator needs no table, so it gets the new snapshots at once.
-        self._workers.tell_snapshots(
+        self._workers.send_snapshots(
             wanted.plan,
             wanted.status,
             self._wanted.keys(),
@@ -126,7 +126,7 @@ class Rebuilder:
         held.table, held.snapshots, held.guidance = path.stem, (plan, status), inputs.guidance
         if newest:
             held.error = ""
-        self._workers.tell_table(path, inputs.geo, plan=plan.number, status=status.number)
+        self._workers.send_table(path, inputs.geo, plan=plan.number, status=status.number)
         if self._tables.disk_error:
             self._try_again(DISK_RETRY_S)
         return True

@@ -51,14 +51,14 @@ class InputWatch:
         geo: GeoTableSource,
         *,
         reload: asyncio.Event,
-        on_look: Callable[[], None],
+        on_tick: Callable[[], None],
         on_change: Callable[[], None],
     ) -> None:
-        """If `reload` is set, all files are read at once; `on_look` is called every second."""
+        """If `reload` is set, all files are read at once; `on_tick` is called every second."""
         self._source = source
         self._geo = geo
         self._reload = reload
-        self._on_look = on_look
+        self._on_look = on_tick
         self._on_change = on_change
         self._files = FileWatch()
 

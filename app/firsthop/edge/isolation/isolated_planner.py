@@ -16,7 +16,7 @@ import structlog
 
 from firsthop.edge.isolation.detector import SILENT_S, IsolationDetector
 from firsthop.edge.isolation.relay_loads import INTERVAL_S, LoadWatch
-from firsthop.edge.reporting.demand import REPORT_S, DemandBoard, Totals
+from firsthop.edge.reporting.demand import REPORT_S, DemandBuffer, Totals
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rtt_map import RttMap
@@ -57,7 +57,7 @@ class IsolatedPlanner:
 
     def __init__(
         self,
-        board: DemandBoard,
+        board: DemandBuffer,
         totals: Callable[[], Totals],
         loads: LoadWatch,
         *,

@@ -13,7 +13,7 @@ from firsthop.edge.following.geo_source import GeoTableSource
 from firsthop.edge.following.source import SnapshotSource
 from firsthop.edge.isolation.isolated_planner import IsolatedPlanner, PlanningInputs
 from firsthop.edge.isolation.relay_loads import Askable, LoadWatch, askable
-from firsthop.edge.reporting.demand import DemandBoard, Totals
+from firsthop.edge.reporting.demand import DemandBuffer, Totals
 from firsthop_steering.decision.candidates_up import candidates_up
 from firsthop_steering.decision.topology import pool_sites
 from firsthop_steering.feed.snapshot import Prices
@@ -29,7 +29,7 @@ class IsolationPricing:
         *,
         tables: TableStore,
         in_force: InForce,
-        board: DemandBoard,
+        board: DemandBuffer,
         totals: Callable[[], Totals],
         on_change: Callable[[], None],
     ) -> None:

@@ -27,7 +27,7 @@ Totals = Mapping[str, Mapping[tuple[tuple[str, str], ...], float]]
 _TAKEN = ("allocated", "session")
 
 
-class DemandBoard:
+class DemandBuffer:
     """Sampled clients that are not reported yet, and the counts of answers that they represent."""
 
     def __init__(self) -> None:
@@ -103,7 +103,7 @@ def _family(label: str = "") -> Family | None:
 class DemandReporter:
     """Posts the demand to the control plane that feeds this edge."""
 
-    def __init__(self, poster: Poster, board: DemandBoard, totals: Callable[[], Totals]) -> None:
+    def __init__(self, poster: Poster, board: DemandBuffer, totals: Callable[[], Totals]) -> None:
         self._poster = poster
         self._board = board
         self._totals = totals

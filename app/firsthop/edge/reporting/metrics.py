@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from firsthop.edge.reporting.counters import MetricLabels
-from firsthop.edge.reporting.view import EdgeView
+from firsthop.edge.reporting.view import EdgeState
 from firsthop_steering.feed.snapshot import age_s, kind_of
 
 HELP = {
@@ -25,7 +25,7 @@ HELP = {
 class EdgeCollector(Collector):
     """The edge's metrics at the time of a scrape."""
 
-    def __init__(self, view: EdgeView) -> None:
+    def __init__(self, view: EdgeState) -> None:
         self._view = view
 
     def collect(self) -> Iterator[Metric]:

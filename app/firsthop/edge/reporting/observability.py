@@ -9,11 +9,11 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 
 from firsthop.edge.reporting.metrics import EdgeCollector
-from firsthop.edge.reporting.view import EdgeView
+from firsthop.edge.reporting.view import EdgeState
 from firsthop_steering.feed.snapshot import age_s, kind_of
 
 
-def readiness(view: EdgeView) -> dict[str, Any]:
+def readiness(view: EdgeState) -> dict[str, Any]:
     """The body of `/readyz`: readiness, the snapshots in force with their age, and errors."""
     now, feed, table = datetime.now(UTC), view.source.feed, view.geo.table
     return {
@@ -50,7 +50,7 @@ def readiness(view: EdgeView) -> dict[str, Any]:
     }
 
 
-def create_observability_app(view: EdgeView) -> web.Application:
+def create_observability_app(view: EdgeState) -> web.Application:
     """The application behind `--metrics`."""
     registry = CollectorRegistry()
     registry.register(EdgeCollector(view))

@@ -6,14 +6,14 @@ import asyncio
 from datetime import UTC, datetime
 
 from firsthop.edge.following.source import SnapshotSource
-from firsthop.edge.reporting.demand import DemandBoard, DemandReporter
+from firsthop.edge.reporting.demand import DemandBuffer, DemandReporter
 from firsthop.edge.reporting.posting import Poster
 from firsthop.edge.reporting.samples import EdgeSampleReporter
 from firsthop.edge.reporting.worker_reports import WorkerReports
 
 
 async def upload(
-    source: SnapshotSource, reports: WorkerReports, demand: DemandBoard, *, token: str
+    source: SnapshotSource, reports: WorkerReports, demand: DemandBuffer, *, token: str
 ) -> None:
     """Upload until cancelled, to the replica to which `source` is connected."""
     async with Poster(token, lambda: source.connected_to) as poster:

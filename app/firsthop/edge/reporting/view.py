@@ -15,7 +15,7 @@ from firsthop_steering.feed.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
-class EdgeView:
+class EdgeState:
     """References to the parts, so that every read gives present values."""
 
     source: SnapshotSource

@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from firsthop.edge.reporting.counters import CounterBoard
-from firsthop.edge.reporting.demand import AnswerSource, DemandBoard
+from firsthop.edge.reporting.demand import AnswerSource, DemandBuffer
 from firsthop.edge.workers.sockets import ALLOCATOR
 from firsthop.process.workers import Worker
 from firsthop_steering.feed.sample_queue import SampleRow, SampleUploadQueue
@@ -23,7 +23,7 @@ RETRY_S = 2.0
 class WorkerReports:
     """Receives the messages of all workers."""
 
-    def __init__(self, boards: Sequence[DemandBoard], *, retry: Callable[[], None]) -> None:
+    def __init__(self, boards: Sequence[DemandBuffer], *, retry: Callable[[], None]) -> None:
         """Every board gets all clients; `retry` is called some time after a failure."""
         self.counters = CounterBoard()
         self.samples = SampleUploadQueue()

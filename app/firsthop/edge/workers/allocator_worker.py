@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from firsthop.process.pipe import SupervisorPipe
-from firsthop_allocator.allocations.view import AllocatorView, Holder
+from firsthop_allocator.allocations.view import AllocatorState, Holder
 from firsthop_allocator.http.counts import AllocatorCounters
 from firsthop_allocator.settings import AllocatorSettings
 from firsthop_allocator.worker import serve
@@ -147,7 +147,7 @@ class _Views:
             steering = Steering(
                 rtt.topology, status, now, vantage=self._vantage, rtt=rtt, prices=self._prices
             )
-            self._holder.view = AllocatorView(
+            self._holder.view = AllocatorState(
                 steering,
                 CredentialKeys.from_keyset(keys),
                 keys.allocator_tokens,

@@ -41,10 +41,10 @@ class EdgeWorkerPool:
         """DNS workers, then the allocator."""
         return self._dns + self._allocator
 
-    def tell_table(self, path: Path, geo: GeoTable, *, plan: int, status: int) -> None:
+    def send_table(self, path: Path, geo: GeoTable, *, plan: int, status: int) -> None:
         """Make DNS workers answer from this table, of the plan and status with these numbers."""
         for worker in self._dns:
-            worker.tell({"table": str(path), "geodata": str(geo.path)})
+            worker.send({"table": str(path), "geodata": str(geo.path)})
         self._activation.want(path, plan=plan, status=status)
 
     def _take(self, worker: Worker, message: dict[str, Any]) -> None:
@@ -52,7 +52,7 @@ class EdgeWorkerPool:
             self._activation.held(worker.name, message["table"])
         self._on_line(worker, message)
 
-    def tell_snapshots(
+    def send_snapshots(
         self,
         plan: Plan,
         status: Status,
@@ -77,9 +77,9 @@ class EdgeWorkerPool:
                 news[kind] = new.model_dump_json() if new else None
         self._guidance = guidance
         for worker in self._allocator:
-            worker.tell(news)
+            worker.send(news)
 
-    def tell_options(self, keys: KeySet | None, *, stale: bool) -> None:
+    def send_options(self, keys: KeySet | None, *, stale: bool) -> None:
         """Sends the DNS options, if they have changed."""
         options = self._settings.dns_options.message(
             keys, stale=stale, workers=max(1, len(self._dns)), now=datetime.now(UTC)
@@ -87,12 +87,12 @@ class EdgeWorkerPool:
         if options != self._options:
             self._options = options
             for worker in self._dns:
-                worker.tell({"options": options})
+                worker.send({"options": options})
 
-    def tell_unready(self) -> None:
+    def send_unready(self) -> None:
         """Make workers without a table or plan answer errors, instead of letting requests wait."""
         for worker in self.workers:
-            worker.tell({"unready": True})
+            worker.send({"unready": True})
 
     def _dns_workers(self) -> Iterator[Worker]:
         count = self._settings.dns_workers if self._settings.dns else 0

@@ -21,14 +21,14 @@ from firsthop_allocator.allocations.allocation import (
     allocate,
 )
 from firsthop_allocator.allocations.exploring import CHANCE_LENGTH
-from firsthop_allocator.allocations.view import AllocatorView
-from firsthop_allocator.http.callers import Subject
+from firsthop_allocator.allocations.view import AllocatorState
+from firsthop_allocator.http.callers import RequestClient
 from firsthop_allocator.http.counts import AllocatorCounters
 from firsthop_allocator.http.schema import AllocationAnswer
 from firsthop_allocator.measuring.ticket import ENTROPY_LENGTH as TICKET_ENTROPY
 from firsthop_allocator.measuring.ticket import NEAREST, RACED, Ticket, ticket
 from firsthop_allocator.sessions.session import ENTROPY_LENGTH as SESSION_ENTROPY
-from firsthop_allocator.sessions.session import openings
+from firsthop_allocator.sessions.session import session_attempts
 from firsthop_steering.feed.exploration_targets import (
     MAX_SHARE,
     ExplorationTarget,
@@ -74,7 +74,7 @@ def promised(share: float = SHARE, rate: float = MAX_GROUP_SHARE, **gains: float
     return latency(ExplorationTargets(share=share, places={HERE: target}))
 
 
-def world(status: Status | None = None, **fields: Any) -> AllocatorView:
+def world(status: Status | None = None, **fields: Any) -> AllocatorState:
     made: dict[str, Any] = {"regions": REGIONS, "relays": RELAYS, "latency": promised(), **fields}
     return view_of(status, **made)
 
@@ -89,7 +89,7 @@ def told(**relays: dict[str, Any]) -> Status:
 
 
 def offered(
-    view: AllocatorView, client: str = BERLIN, entropy: bytes = LOOKS, **fields: Any
+    view: AllocatorState, client: str = BERLIN, entropy: bytes = LOOKS, **fields: Any
 ) -> Allocation:
     """What `client` gets, who may explore."""
     request = AllocationRequest(
@@ -129,7 +129,7 @@ def test_of_all_allocations_at_most_the_share_explores() -> None:
         made = offered(
             view, client, chance.randbytes(ENTROPY_LENGTH), may_explore=counts.allowance.is_left
         )
-        whom = Subject(ip_address(client), "client_ip")
+        whom = RequestClient(ip_address(client), "client_ip")
         counts.granted(made.route, "allocated", whom, view.exploration_share)
         explored = sum(counts.explored.values()) / CANDIDATES
         assert explored <= SHARE * (made_so_far + 1)
@@ -152,7 +152,7 @@ def test_a_group_explores_at_its_rate() -> None:
 def test_nobody_is_allowed_before_the_share_is_earned(share: float) -> None:
     """A process that has just begun explores nothing; a share of 0 earns nothing ever."""
     counts, route = AllocatorCounters(), offered(world(), may_explore=False).route
-    whom, waited = Subject(ip_address(BERLIN), "client_ip"), 0
+    whom, waited = RequestClient(ip_address(BERLIN), "client_ip"), 0
     while not counts.allowance.is_left and waited < 1000:
         counts.granted(route, "allocated", whom, share)
         waited += 1
@@ -286,7 +286,7 @@ def test_sessions_explore_as_allocations_do() -> None:
     view = world(transceivers=TRANSCEIVERS)
     request = AllocationRequest(address=ip_address(BERLIN), source="peer", may_explore=True)
     for wanted, count in ((request, CANDIDATES), (replace(request, transceiver_region="eu"), 0)):
-        found = openings(view, wanted, now=NOW, entropy=bytes(SESSION_ENTROPY))
+        found = session_attempts(view, wanted, now=NOW, entropy=bytes(SESSION_ENTROPY))
         assert isinstance(found, tuple)
         (opening,) = found
         assert len(opening.route.explored) == count
@@ -295,7 +295,7 @@ def test_sessions_explore_as_allocations_do() -> None:
         assert [each["region"] for each in note["relays"]][3:] == note["explored"]
 
 
-def made_ticket(view: AllocatorView, seed: int = 0) -> Ticket:
+def made_ticket(view: AllocatorState, seed: int = 0) -> Ticket:
     service = view.tables.default_service
     assert service is not None
     chance = random.Random(seed).randbytes(2)

@@ -16,7 +16,7 @@ import pytest
 from firsthop_allocator.allocations.allocation import Allocation
 from firsthop_allocator.allocations.route import AllocationRefused
 from firsthop_allocator.allocations.routing import MAX_RELAYS, find_route
-from firsthop_allocator.allocations.view import AllocatorView
+from firsthop_allocator.allocations.view import AllocatorState
 from firsthop_allocator.http.schema import AllocationAnswer
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rtt_map import RttMap
@@ -232,13 +232,13 @@ def test_without_a_transceiver_region_there_is_nothing_to_mint() -> None:
 def test_views_of_one_plan_share_what_no_status_changes() -> None:
     """A new status keeps the tables and forgets the routes; a new plan starts afresh."""
     topology = atlas_of()
-    before = AllocatorView(Steering(topology, status_of(), NOW), KEYS)
+    before = AllocatorState(Steering(topology, status_of(), NOW), KEYS)
     assert regions(allocated(before))[0] == "fra"
     status = status_of(fra_1="down", fra_2="down")
-    after = AllocatorView(Steering(topology, status, NOW), KEYS, previous=before)
+    after = AllocatorState(Steering(topology, status, NOW), KEYS, previous=before)
     assert after.tables is before.tables
     assert regions(allocated(after))[0] == "iad"
-    other = AllocatorView(Steering(atlas_of(), status, NOW), KEYS, previous=before)
+    other = AllocatorState(Steering(atlas_of(), status, NOW), KEYS, previous=before)
     assert other.tables is not before.tables
 
 
@@ -270,7 +270,7 @@ def test_the_first_relay_has_an_address_of_the_clients_family() -> None:
         )
 
 
-def _located(view: AllocatorView, family: Literal[4, 6]) -> Client:
+def _located(view: AllocatorState, family: Literal[4, 6]) -> Client:
     """A client in Berlin, where the map has no IPv6."""
     client = view.steering.topology.client(ip_address(BERLIN))
     return replace(client, family=family, key=client.key if family == 4 else 0x20010DB8 << 32)
@@ -286,7 +286,7 @@ def test_the_first_relay_is_where_the_decision_points(rng: random.Random) -> Non
     rtt = RttMap(topology, random_latency(rng, plan, geo))
     status, prices = random_status(rng, plan), random_prices(rng, plan)
     steering = Steering(topology, status, NOW, vantage=VANTAGE, rtt=rtt, prices=prices)
-    warm, service = AllocatorView(steering, KEYS), topology.services["s"]
+    warm, service = AllocatorState(steering, KEYS), topology.services["s"]
     for _ in range(40):
         client = topology.client(random_asker(rng, steering))
         decision = whole = steering.decide(service, client)
@@ -294,7 +294,7 @@ def test_the_first_relay_is_where_the_decision_points(rng: random.Random) -> Non
         if first.site is not None:
             decision = first
         route = find_route(warm, service, client)
-        assert route == find_route(AllocatorView(steering, KEYS), service, client)
+        assert route == find_route(AllocatorState(steering, KEYS), service, client)
         if decision.site is None:
             assert isinstance(route, AllocationRefused)
             continue

@@ -14,7 +14,7 @@ from multidict import CIMultiDict
 from firsthop_allocator.allocations.view import Holder
 from firsthop_allocator.errors import AllocatorError, Problem
 from firsthop_allocator.http import openapi
-from firsthop_allocator.http.callers import Subject, cors_headers, has_token, subject_of
+from firsthop_allocator.http.callers import RequestClient, cors_headers, has_token, subject_of
 from firsthop_allocator.http.counts import BOUNDS_S, AllocatorCollector, AllocatorCounters
 from firsthop_allocator.settings import AllocatorSettings
 from support.allocator_world import view_of
@@ -81,7 +81,7 @@ def test_whom_it_is_for() -> None:
     wanted = ip_address("192.0.2.1")
     none: CIMultiDict[str] = CIMultiDict()
     forged = CIMultiDict([("X-Forwarded-For", "198.51.100.1"), ("Forwarded", "for=198.51.100.1")])
-    assert subject_of(forged, "10.0.0.1", wanted, PUBLIC, trusted=True) == Subject(
+    assert subject_of(forged, "10.0.0.1", wanted, PUBLIC, trusted=True) == RequestClient(
         wanted, "client_ip"
     )
     with pytest.raises(Problem) as caught:
@@ -89,9 +89,9 @@ def test_whom_it_is_for() -> None:
     assert caught.value.status == 403
     assert caught.value.faults[0].field == "client_ip"
     stranger = subject_of(forged, "203.0.113.9", None, PUBLIC, trusted=False)
-    assert stranger == Subject(ip_address("203.0.113.9"), "peer")
+    assert stranger == RequestClient(ip_address("203.0.113.9"), "peer")
     behind = subject_of(forged, "::ffff:10.0.0.1", None, PUBLIC, trusted=False)
-    assert behind == Subject(ip_address("198.51.100.1"), "forwarded")
+    assert behind == RequestClient(ip_address("198.51.100.1"), "forwarded")
     for headers, peer, status in ((none, "", 422), (CIMultiDict(Forwarded="x"), "10.0.0.1", 400)):
         with pytest.raises(Problem) as caught:
             subject_of(headers, peer, None, PUBLIC, trusted=False)

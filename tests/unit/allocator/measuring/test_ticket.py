@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import Any
 
-from firsthop_allocator.allocations.view import AllocatorView
+from firsthop_allocator.allocations.view import AllocatorState
 from firsthop_allocator.measuring.samples import MAX_WAITING, SampleQueue
 from firsthop_allocator.measuring.ticket import (
     ENTROPY_LENGTH,
@@ -32,7 +32,7 @@ RELAYS: list[dict[str, Any]] = [
 ]
 
 
-def made(view: AllocatorView, client: str = BERLIN, seed: int = 0) -> Ticket:
+def made(view: AllocatorState, client: str = BERLIN, seed: int = 0) -> Ticket:
     service = view.tables.default_service
     assert service is not None
     entropy = seed.to_bytes(2, "big") + bytes(range(ENTROPY_LENGTH - 2))

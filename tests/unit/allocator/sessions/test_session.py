@@ -12,14 +12,14 @@ import pytest
 from firsthop_allocator.allocations.allocation import ENTROPY_LENGTH as ALLOCATION_ENTROPY
 from firsthop_allocator.allocations.allocation import Allocation, AllocationRequest, allocate
 from firsthop_allocator.allocations.route import AllocationRefused
-from firsthop_allocator.allocations.view import AllocatorView
+from firsthop_allocator.allocations.view import AllocatorState
 from firsthop_allocator.sessions.session import (
     ENTROPY_LENGTH,
     MAX_ATTEMPTS,
-    Opening,
-    openings,
+    SessionAttempt,
+    locate_session,
     renewed,
-    whereabouts,
+    session_attempts,
 )
 from firsthop_ice.session_token import make_token
 from firsthop_ice.ufrag import Decoded, decode, mint, region_password_key
@@ -41,30 +41,30 @@ ENDS: list[dict[str, Any]] = [
 ]
 
 
-def world(status: Status | None = None, **document: Any) -> AllocatorView:
+def world(status: Status | None = None, **document: Any) -> AllocatorState:
     return view_of(status, **{"transceivers": ENDS, **document})
 
 
 def ask(
-    view: AllocatorView,
+    view: AllocatorState,
     client: str = BERLIN,
     *,
     seed: int = 0,
     resting: frozenset[str] = frozenset(),
     **fields: Any,
-) -> tuple[Opening, ...] | AllocationRefused:
+) -> tuple[SessionAttempt, ...] | AllocationRefused:
     request = AllocationRequest(address=ip_address(client), source="client_ip", **fields)
     entropy = seed.to_bytes(2, "big") + bytes(range(ENTROPY_LENGTH - 2))
-    return openings(view, request, now=NOW, entropy=entropy, resting=resting)
+    return session_attempts(view, request, now=NOW, entropy=entropy, resting=resting)
 
 
-def asked(*given: Any, **fields: Any) -> tuple[Opening, ...]:
+def asked(*given: Any, **fields: Any) -> tuple[SessionAttempt, ...]:
     made = ask(*given, **fields)
     assert isinstance(made, tuple), made
     return made
 
 
-def ids(made: tuple[Opening, ...]) -> list[str]:
+def ids(made: tuple[SessionAttempt, ...]) -> list[str]:
     return [each.transceiver.id for each in made]
 
 
@@ -155,7 +155,7 @@ def test_every_credential_names_whom_it_is_for() -> None:
         assert isinstance(decoded, Decoded)
         wire_id = {"eu": 7, "us": 300}[each.route.transceiver_region]
         assert (decoded.region, decoded.transceiver) == (wire_id, each.transceiver.wire_id)
-        found = whereabouts(view, each.token)
+        found = locate_session(view, each.token)
         assert found is not None
         assert found.transceiver == each.transceiver
         assert found.password_key == each.password_key
@@ -210,7 +210,7 @@ def test_attempts_are_bounded() -> None:
         (view_of(all_down(), transceivers=ENDS, service={"when_all_down": "closed"}), "no_relay"),
     ],
 )  # fmt: skip
-def test_where_nobody_can_be_asked_it_says_why(view: AllocatorView, reason: str) -> None:
+def test_where_nobody_can_be_asked_it_says_why(view: AllocatorState, reason: str) -> None:
     """The same words as for allocations."""
     refused = ask(view)
     assert isinstance(refused, AllocationRefused)
@@ -221,8 +221,8 @@ def test_a_session_is_found_by_its_token_whatever_takes_new_ones() -> None:
     """A draining transceiver keeps its sessions; one that is gone from the plan is gone."""
     token = asked(world())[0].token
     draining = changed(ENDS, eu_1={"state": "draining"}, eu_2={"weight": 0})
-    assert whereabouts(world(transceivers=draining), token) is not None
-    assert whereabouts(world(transceivers=[ENDS[2]]), token) is None
+    assert locate_session(world(transceivers=draining), token) is not None
+    assert locate_session(world(transceivers=[ENDS[2]]), token) is None
 
 
 def test_a_foreign_token_leads_nowhere() -> None:
@@ -231,14 +231,14 @@ def test_a_foreign_token_leads_nowhere() -> None:
     opening = asked(view)[0]
     wrong_key = region_password_key(b"x" * 32, 7)
     for token in (make_token(opening.credential.ufrag, wrong_key), opening.token[:-1], ""):
-        assert whereabouts(view, token) is None
+        assert locate_session(view, token) is None
 
 
 def test_a_restart_mints_on_the_same_route() -> None:
     """Region and transceiver stay, the nonce does not, and time begins anew."""
     view = world()
     opening = asked(view)[0]
-    at = whereabouts(view, opening.token)
+    at = locate_session(view, opening.token)
     assert at is not None
     later = NOW + timedelta(hours=2)
     fresh = renewed(view, at, ttl=600, now=later, entropy=b"renewed")
@@ -252,6 +252,6 @@ def test_randomness_is_as_long_as_it_must_be() -> None:
     """A caller that gives less is wrong."""
     request = AllocationRequest(address=ip_address(BERLIN), source="client_ip")
     with pytest.raises(ValueError, match="entropy"):
-        openings(world(), request, now=NOW, entropy=b"short")
+        session_attempts(world(), request, now=NOW, entropy=b"short")
     with pytest.raises(ValueError, match="7 bytes"):
         mint(KEYS, region=7, expires_at=NOW + timedelta(hours=1), entropy=b"short")

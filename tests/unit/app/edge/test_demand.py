@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from firsthop.edge.reporting.demand import DemandBoard
+from firsthop.edge.reporting.demand import DemandBuffer
 from firsthop_steering.feed.demand import MAX_CLIENTS, DemandReport
 
 
@@ -22,7 +22,7 @@ def _totals(dns: int = 0, allocated: int = 0, sessions: int = 0, refused: int = 
 
 def test_answers_wait_for_a_client_who_stands_for_them() -> None:
     """Nothing is told twice, and nothing is lost."""
-    board = DemandBoard()
+    board = DemandBuffer()
     assert board.due(_totals(dns=5)) == ()
     board.note("dns", [("relay", "fra", "192.0.2.0/24", 1)])
     board.note("dns", [("relay", "fra", "192.0.2.0/24", 2)])
@@ -36,7 +36,7 @@ def test_answers_wait_for_a_client_who_stands_for_them() -> None:
 
 def test_families_with_regions_of_their_own_are_reported_apart() -> None:
     """The planner must know which clients may only go where IPv6 is."""
-    board = DemandBoard()
+    board = DemandBuffer()
     totals: Any = {
         "firsthop_region_answers_total": {
             (("family", family), ("region", "fra"), ("service", "relay")): count
@@ -54,7 +54,7 @@ def test_families_with_regions_of_their_own_are_reported_apart() -> None:
 
 def test_allocations_count_when_somebody_got_one() -> None:
     """By their own kind: a session is not an answer that a resolver keeps."""
-    board = DemandBoard()
+    board = DemandBuffer()
     board.note("allocations", [("relay", "fra", "192.0.2.0/24", 1)])
     (due,) = board.due(_totals(dns=100, allocated=4, sessions=3, refused=9))
     assert (due.source, due.answers) == ("allocations", 7)
@@ -62,7 +62,7 @@ def test_allocations_count_when_somebody_got_one() -> None:
 
 def test_what_is_too_old_is_not_told_later() -> None:
     """After an hour without a control plane that hour's answers are no demand of this minute."""
-    board = DemandBoard()
+    board = DemandBuffer()
     board.note("dns", [("relay", "fra", "192.0.2.0/24", 1)])
     board.forget(_totals(dns=1000))
     board.note("dns", [("relay", "fra", "192.0.2.0/24", 1)])
@@ -71,7 +71,7 @@ def test_what_is_too_old_is_not_told_later() -> None:
 
 def test_a_report_is_bounded() -> None:
     """By clients, thinned out by chance; the counts stay exact."""
-    board = DemandBoard()
+    board = DemandBuffer()
     board.note(
         "dns",
         [("relay", "fra", f"2001:db8:{n:x}::/48", 1) for n in range(MAX_CLIENTS + 500)],

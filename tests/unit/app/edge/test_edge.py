@@ -289,9 +289,9 @@ def test_options_are_told_when_they_change(tmp_path: Path) -> None:
     """Once each: keys that change bring other secrets."""
     pool = EdgeWorkerPool(feed_settings(tmp_path), ListeningSockets(), on_line=lambda *_: None)
     told: list[dict[str, Any]] = []
-    pool._dns = [SimpleNamespace(tell=told.append)]  # type: ignore[list-item]
+    pool._dns = [SimpleNamespace(send=told.append)]  # type: ignore[list-item]
     for keys in (None, None, keys_of(1, signing=1), keys_of(1, signing=1)):
-        pool.tell_options(keys, stale=False)
+        pool.send_options(keys, stale=False)
     assert [len(each["options"]["cookie_secrets"]) for each in told] == [0, 2]
 
 

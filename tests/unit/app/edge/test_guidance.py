@@ -156,8 +156,8 @@ class Rebuilding:
         self.in_force, self.changed = InForce(), asyncio.Event()
         self.told: asyncio.Queue[str] = asyncio.Queue()
         pool = SimpleNamespace(
-            tell_snapshots=lambda *_, **__: None,
-            tell_table=lambda path, _, **numbers: self.told.put_nowait(path.stem),
+            send_snapshots=lambda *_, **__: None,
+            send_table=lambda path, _, **numbers: self.told.put_nowait(path.stem),
         )
         tables = SimpleNamespace(build=self._build, has_mapped=self._has_mapped, disk_error="")
         self.rebuilder = Rebuilder(
@@ -166,7 +166,7 @@ class Rebuilding:
             cast("EdgeWorkerPool", pool),
             self.in_force,
             changed=self.changed,
-            tell_options=lambda: None,
+            send_options=lambda: None,
         )
         self.bad_plans: set[int] = set()
         self.failing: set[int] = set()
@@ -296,13 +296,13 @@ def test_the_allocator_is_sent_guidance_once(tmp_path: Path) -> None:
     """Not again with every status: round trips may be of megabytes."""
     pool = EdgeWorkerPool(feed_settings(tmp_path), ListeningSockets(), on_line=lambda *_: None)
     told: list[dict[str, Any]] = []
-    pool._allocator = [SimpleNamespace(tell=told.append)]  # type: ignore[list-item]
+    pool._allocator = [SimpleNamespace(send=told.append)]  # type: ignore[list-item]
     geo, plan = europe_and_america(), plan_of(DOCUMENT)
     for number, guidance in enumerate(
         (NO_GUIDANCE, Guidance(prices_of(fra=1.0)), Guidance(prices_of(fra=1.0)), NO_GUIDANCE)
     ):
         same = Guidance(pool._guidance.prices) if number == 2 else guidance
-        pool.tell_snapshots(plan, status_of(number), None, geo=geo, guidance=same)
+        pool.send_snapshots(plan, status_of(number), None, geo=geo, guidance=same)
     assert [each.get("prices", "absent") is not None for each in told] == [True, True, True, False]
     assert ["prices" in each for each in told] == [False, True, False, True]
 

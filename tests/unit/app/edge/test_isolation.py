@@ -16,7 +16,7 @@ from firsthop.edge.isolation.detector import (
 )
 from firsthop.edge.isolation.isolated_planner import LISTEN_S, IsolatedPlanner, PlanningInputs
 from firsthop.edge.isolation.relay_loads import LoadWatch, ReportedLoad
-from firsthop.edge.reporting.demand import DemandBoard, Totals
+from firsthop.edge.reporting.demand import DemandBuffer, Totals
 from firsthop_steering.feed.snapshot import Prices
 from firsthop_steering.planner.planner import PLAN_S
 from support.worlds import europe_and_america, plan_of, prices_of, status_of
@@ -47,7 +47,7 @@ class Rig:
         self.heard: dict[str, int] = {}
         self.asking = False
         self.changes = 0
-        self.board = DemandBoard()
+        self.board = DemandBuffer()
         self._answers = {"fra": 0, "nyc": 0}
         self.planner = IsolatedPlanner(
             self.board, self._totals, self._watch(), clock=lambda: self.now, on_change=self._changed

@@ -23,10 +23,10 @@ from firsthop.edge.following.geo_source import GeoTableSource
 from firsthop.edge.following.snapshot_store import SnapshotStore
 from firsthop.edge.following.source import SnapshotSource
 from firsthop.edge.following.watch import FileWatch
-from firsthop.edge.reporting.demand import DemandBoard
+from firsthop.edge.reporting.demand import DemandBuffer
 from firsthop.edge.reporting.metrics import EdgeCollector
 from firsthop.edge.reporting.observability import readiness
-from firsthop.edge.reporting.view import EdgeView
+from firsthop.edge.reporting.view import EdgeState
 from firsthop.edge.reporting.worker_reports import WorkerReports
 from firsthop.process.workers import Worker
 from firsthop_steering.feed.guidance import Guidance
@@ -38,17 +38,17 @@ KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 REGIONS = "regions: [{id: fra, latitude: 50, longitude: 8}]\n"
 
 
-def view_of(source: SnapshotSource, folder: Path, *, loaded: str = "") -> EdgeView:
+def view_of(source: SnapshotSource, folder: Path, *, loaded: str = "") -> EdgeState:
     """Of an edge with one DNS worker."""
     geo = GeoTableSource(None, None, cache=folder)
     geo.table = europe_and_america()
     worker = SimpleNamespace(name="dns-0", pid=7, loaded=loaded, failure="", restarts=2)
-    return EdgeView(
+    return EdgeState(
         source,
         geo,
         TableStore(folder / "tables"),
         InForce(),
-        WorkerReports([DemandBoard()], retry=lambda: None),
+        WorkerReports([DemandBuffer()], retry=lambda: None),
         [cast("Worker", worker)],
         lambda: True,
     )
@@ -61,7 +61,7 @@ def feed(folder: Path) -> tuple[SnapshotStore, FeedFollower, FeedSource]:
     return store, follower, FeedSource(store, follower)
 
 
-def samples(view: EdgeView) -> dict[str, float]:
+def samples(view: EdgeState) -> dict[str, float]:
     """The metrics as they are scraped."""
     registry = CollectorRegistry()
     registry.register(EdgeCollector(view))

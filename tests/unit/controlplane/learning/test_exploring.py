@@ -15,8 +15,8 @@ from firsthop_allocator.allocations.allocation import (
     AllocationRequest,
     allocate,
 )
-from firsthop_allocator.allocations.view import AllocatorView
-from firsthop_allocator.http.callers import Subject
+from firsthop_allocator.allocations.view import AllocatorState
+from firsthop_allocator.http.callers import RequestClient
 from firsthop_allocator.http.counts import AllocatorCounters
 from firsthop_controlplane.learning import exploring
 from firsthop_controlplane.learning.exploring import (
@@ -255,7 +255,7 @@ class Mesh:
     def _see(self) -> None:
         self.rtt = RttMap(self.topology, self.latency)
         steering = Steering(self.topology, self.status, NOW, rtt=self.rtt)
-        self.view = AllocatorView(steering, KEYS)
+        self.view = AllocatorState(steering, KEYS)
 
     def allocated(self, prefix: str, *, may_explore: bool = False) -> Allocation:
         address = ip_address(prefix.replace(".0/24", ".9"))
@@ -273,7 +273,7 @@ class Mesh:
         for _ in range(allocations):
             prefix = self.draw.choice(self.prefixes)
             made = self.allocated(prefix, may_explore=self.counts.allowance.is_left)
-            whom = Subject(made.request.address, "peer")
+            whom = RequestClient(made.request.address, "peer")
             share = self.view.exploration_share
             self.counts.granted(made.route, "allocated", whom, share)
             if made.route.explored:

@@ -35,10 +35,10 @@ class SamplingAgent:
 
 async def test_all_is_told_once() -> None:
     world = SamplingAgent()
-    await world.reporter.tell()
+    await world.reporter.send()
     world.measured(MAX_SAMPLES + 5)
-    await world.reporter.tell()
-    await world.reporter.tell()
+    await world.reporter.send()
+    await world.reporter.send()
     assert [len(each.samples) for each in world.sent] == [MAX_SAMPLES, 5]
     assert len({each.batch for each in world.sent}) == 2
 
@@ -49,10 +49,10 @@ async def test_a_batch_that_may_have_arrived_is_told_under_its_name() -> None:
     world.says = ControlPlaneCallError("away")
     world.measured(3)
     with pytest.raises(ControlPlaneCallError):
-        await world.reporter.tell()
+        await world.reporter.send()
     world.measured(4)
     world.says = None
-    await world.reporter.tell()
+    await world.reporter.send()
     lost, again, rest = world.sent
     assert lost == again
     assert len(rest.samples) == 4
@@ -63,5 +63,5 @@ async def test_what_is_refused_is_not_told_for_ever() -> None:
     world = SamplingAgent()
     world.says = CallRefused("status 422: there is no relay fra-1")
     world.measured(MAX_SAMPLES + 1)
-    await world.reporter.tell()
+    await world.reporter.send()
     assert (world.board.results["refused"], world.board.waiting) == (MAX_SAMPLES + 1, 0)
