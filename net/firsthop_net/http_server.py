@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from firsthop_net.exhaustion import report_exhaustion_once
 
@@ -43,8 +45,17 @@ class HttpRunner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         report_exhaustion_once()
+        logging.getLogger("aiohttp.server").addFilter(_is_no_bad_request)
         made = await super()._make_server()
         return _LimitedServer(made, self._limit)
+
+
+def _is_no_bad_request(record: logging.LogRecord) -> bool:
+    """Keeps what is no HTTP request out of the log: it may hold a token, and anybody sends it.
+
+    The sender gets the reason with status 400.
+    """
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 class _AddressLimit:

@@ -26,6 +26,7 @@ from firsthop_controlplane.health.last_reports import MAX_STOP_AHEAD
 from firsthop_ice.turn import probe_credential
 from firsthop_ice.ufrag import PROBE_LIFETIME, mint_path_credential
 from firsthop_steering.feed.reports import (
+    MAX_OFF,
     ProbeReport,
     ProbeTarget,
     ProbeTargets,
@@ -102,6 +103,9 @@ async def _results(calling: Calling) -> web.Response:
     if scope != report.vantage:
         detail = f"This token is for vantage {scope}, not for {report.vantage}."
         raise forbidden(detail, [BrokenRule("vantage", "is not the token's")])
+    if abs(report.sent_at - deps.now()) > MAX_OFF:
+        rule = f"is more than {MAX_OFF.days} days off our clock"
+        raise invalid([BrokenRule("sent_at", rule)])
     if not deps.health.receive_results(report, deps.now(), token=calling.principal.id):
         raise conflict("newer results were received", [BrokenRule("sent_at", "is not newer")])
     deps.status_loop.wake()

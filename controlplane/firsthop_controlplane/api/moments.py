@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from pydantic import AwareDatetime, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import select
 
 from firsthop_controlplane.deps import Deps
@@ -17,8 +17,9 @@ from firsthop_controlplane.store.ledger import RevisionRow
 from firsthop_steering.feed.guidance import Guidance
 from firsthop_steering.feed.snapshot import Latency, Plan, Prices, Status
 from firsthop_steering.plan.document import Document
+from firsthop_steering.plan.model import AwareTime
 
-_TIME: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
+_TIME: TypeAdapter[datetime] = TypeAdapter(AwareTime)
 _LONGEST_NUMBER = 18
 
 

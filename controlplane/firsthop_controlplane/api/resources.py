@@ -25,7 +25,7 @@ from firsthop_controlplane.store.tables import Configured
 from firsthop_zones.model import Model, Zone
 from firsthop_zones.rdata import domain_name
 
-_SLUG = re.compile(r"[a-z0-9-]{1,63}")
+_SLUG = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def _zone_without_records() -> type[Model]:

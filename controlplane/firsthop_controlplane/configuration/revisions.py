@@ -36,7 +36,7 @@ from firsthop_controlplane.store.configuration import (
 from firsthop_controlplane.store.ledger import AuditRow, RevisionRow
 from firsthop_controlplane.store.tables import Configured, RecordRow
 from firsthop_steering.plan.admission import admission_problems
-from firsthop_steering.plan.document import Document, problems_in
+from firsthop_steering.plan.document import Document, duplicates, problems_in
 from firsthop_steering.whatif.simulation import Simulation
 from firsthop_zones.model import Model
 
@@ -171,6 +171,8 @@ class Revisions:
         `base` is called with the newest revision's number; it raises Refused if `target` was
         derived from another revision.
         """
+        if repeated := [BrokenRule(each.field, each.rule) for each in duplicates(target)]:
+            raise invalid(repeated)  # in the store one would replace the other
 
         async def replace(session: AsyncSession) -> None:
             if base is not None:

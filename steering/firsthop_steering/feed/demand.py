@@ -11,9 +11,9 @@ from collections.abc import Hashable
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import Field, model_validator
 
-from firsthop_steering.plan.model import Family, Slug
+from firsthop_steering.plan.model import AwareTime, Family, Slug
 from firsthop_steering.rtt.samples import prefix_of
 from firsthop_zones.model import Model
 
@@ -70,8 +70,8 @@ class AnswersOfRegion(Model):
 class DemandReport(Model):
     """The answers of one edge in an interval."""
 
-    since: AwareDatetime
-    until: AwareDatetime
+    since: AwareTime
+    until: AwareTime
     answers: tuple[AnswersOfRegion, ...] = Field(max_length=20_000)
 
     @model_validator(mode="after")

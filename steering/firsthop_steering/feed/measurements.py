@@ -5,10 +5,10 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Annotated
 
-from pydantic import AwareDatetime, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from firsthop_steering.feed.ticket_proof import MAX_PROOF
-from firsthop_steering.plan.model import Slug
+from firsthop_steering.plan.model import AwareTime, Slug
 from firsthop_zones.model import Model
 
 MAX_SAMPLES = 1000
@@ -40,7 +40,7 @@ class Sample(Model):
     relay: Slug | None = None
     region: Slug | None = None
     rtt_ms: float = Field(gt=0, le=MAX_RTT_MS, allow_inf_nan=False)
-    at: AwareDatetime
+    at: AwareTime
     """When it was measured."""
     proof: str | None = Field(default=None, max_length=MAX_PROOF)
     """The proof of the ticket with which it was measured; required from edges and allocators."""

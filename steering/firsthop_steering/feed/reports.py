@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, AwareDatetime, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from firsthop_steering.plan.model import Family, IpAddress, Liveness, Port, ProbeKind, Slug
+from firsthop_steering.plan.model import (
+    AwareTime,
+    Family,
+    IpAddress,
+    Liveness,
+    Port,
+    ProbeKind,
+    Slug,
+)
 from firsthop_zones.model import Model
 
 MAX_VIEWS = 4000
@@ -73,17 +82,21 @@ class ProbeTargets(Model):
     targets: tuple[ProbeTarget, ...]
 
 
+MAX_OFF = timedelta(days=366)
+"""How far a prober's clock may be from the control plane's, and a check from its report."""
+
+
 class VantageView(Model):
     """One prober's view of one relay address, after rise and fall."""
 
     relay: Slug
     family: Family = "ipv4"
     verdict: Liveness
-    since: AwareDatetime
-    checked_at: AwareDatetime
+    since: AwareTime
+    checked_at: AwareTime
     duration_ms: float | None = Field(default=None, ge=0)
     """Duration of the last successful check."""
-    certificate_ends: AwareDatetime | None = None
+    certificate_ends: AwareTime | None = None
     """Expiry of the certificate presented in the last successful check of kind tls."""
     reason: Reason = ""
     """Why the last check failed; empty if it succeeded."""
@@ -98,7 +111,7 @@ class ProbeReport(Model):
     prober: Slug
     vantage: Slug
     """Name of the vantage from which the prober checks."""
-    sent_at: AwareDatetime
+    sent_at: AwareTime
     part: int = Field(default=1, ge=1)
     """Number of this part, from 1."""
     parts: int = Field(default=1, ge=1, le=MAX_PARTS)
@@ -111,18 +124,24 @@ class ProbeReport(Model):
             raise ValueError(f"part: must be at most parts, {self.parts}")
         return self
 
+    @model_validator(mode="after")
+    def _checked_of_late(self) -> Self:
+        if any(abs(view.checked_at - self.sent_at) > MAX_OFF for view in self.views):
+            raise ValueError(f"views: checked_at must be within {MAX_OFF.days} days of sent_at")
+        return self
+
 
 class Report(Model):
     """A machine's report on itself: its load, and whether it accepts new sessions."""
 
     sequence: int = Field(ge=0)
     """Increases with every report; starts again when the machine restarts."""
-    sent_at: AwareDatetime
+    sent_at: AwareTime
     sessions: int = Field(default=0, ge=0, le=MAX_SESSIONS)
     cpu: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
     """Busy share of the host's processors, 0 to 1."""
     draining: bool = False
-    stops_at: AwareDatetime | None = None
+    stops_at: AwareTime | None = None
     """When it will stop; with this field set, it accepts no new sessions."""
 
 

@@ -70,7 +70,7 @@ class Document(Model):
 def problems_in(document: Document) -> list[DocumentFault]:
     """Violated rules between the document's objects; empty if it is valid."""
     return [
-        *_duplicates(document),
+        *duplicates(document),
         *_relay_problems(document),
         *_transceiver_problems(document),
         *zone_problems(document.zones, document.services),
@@ -98,7 +98,8 @@ def _repeated(values: Iterable[Any]) -> set[Any]:
     return {value for value, times in Counter(values).items() if times > 1}
 
 
-def _duplicates(document: Document) -> Iterator[DocumentFault]:
+def duplicates(document: Document) -> Iterator[DocumentFault]:
+    """Ids that occur more than once in a collection."""
     collections: dict[str, Iterable[str]] = {
         "regions": (each.id for each in document.regions),
         "relays": (each.id for each in document.relays),

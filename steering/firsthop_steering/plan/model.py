@@ -13,6 +13,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_net
 from typing import Annotated, Literal
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BeforeValidator,
     Field,
@@ -79,11 +80,22 @@ def _time(given: object) -> object:
     return datetime.fromisoformat(given.upper())
 
 
+FIRST_YEAR, LAST_YEAR = 1970, 8999
+"""Years that a time may be in: PostgreSQL and arithmetic with clocks fail near the ends of the
+calendar."""
+
+
+def _in_years(time: datetime) -> datetime:
+    if not FIRST_YEAR < time.year <= LAST_YEAR:
+        raise ValueError(f"must be later than {FIRST_YEAR} and not later than {LAST_YEAR}")
+    return time
+
+
 Ipv4 = Annotated[IPv4Address, BeforeValidator(_no_number)]
 Ipv6 = Annotated[IPv6Address, BeforeValidator(_no_number)]
 IpAddress = Annotated[IPv4Address | IPv6Address, BeforeValidator(_no_number)]
 Cidr = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
-AwareTime = Annotated[AwareDatetime, BeforeValidator(_time)]
+AwareTime = Annotated[AwareDatetime, BeforeValidator(_time), AfterValidator(_in_years)]
 
 
 class Region(Model):

@@ -146,6 +146,18 @@ async def test_operators_see_what_agents_report_and_when_certificates_end(deploy
     assert status["reports"]["fra-1"]["drops_per_second"] == 2.0
     assert [*status["certificates"]] == ["fra-2"]
     assert datetime.fromisoformat(status["certificates"]["fra-2"]) == datetime.fromisoformat(ends)
+    made = next(
+        each
+        for each in (await deployed.get("/v1/tokens")).body["items"]
+        if (each["role"], each["scope"]) == ("prober", "a")
+    )
+    where = f"/v1/tokens/{made['id']}"
+    assert (await deployed.call("DELETE", where, headers={"If-Match": "*"})).status == 204
+
+    async def gone() -> bool:
+        return not (await deployed.get("/v1/status")).body["certificates"]
+
+    await eventually(gone, "what a deleted token reported ends with it")
 
 
 async def test_old_reports_and_wrong_clocks_are_refused(deployed: Any) -> None:
@@ -214,7 +226,7 @@ async def test_what_a_deleted_token_said_ends_with_it(deployed: Any) -> None:
         "draining": True,
         "crashed": True,
     }
-    endless = forged | {"stops_at": "9998-01-01T00:00:00Z"}
+    endless = forged | {"stops_at": "8999-01-01T00:00:00Z"}
     refused = await deployed.call("POST", path, endless, token=made["agent"]["secret"])
     assert (refused.status, [*refused.rules]) == (422, ["stops_at"])
     day = forged | {"stops_at": (now + timedelta(hours=23)).isoformat()}
@@ -240,6 +252,31 @@ async def test_what_a_deleted_token_said_ends_with_it(deployed: Any) -> None:
     real = {"sequence": 1, "sent_at": _now().isoformat()}
     again = await deployed.token_of("agent", "fra-1")
     assert (await deployed.call("POST", path, real, token=again)).status == 204
+
+
+IMPOSSIBLE: list[Any] = [
+    ("9999-12-31T00:00:00Z", "0001-01-01T00:00:00Z"),
+    ("8999-12-31T00:00:00Z", "1971-01-01T00:00:00Z"),
+    ("8999-12-31T00:00:00Z", "8999-12-31T00:00:00Z"),
+    (None, "1971-01-01T00:00:00Z"),
+    ("2026", None),
+]
+
+
+async def test_impossible_times_of_a_prober_end_no_evaluation(deployed: Any) -> None:
+    """They are refused, also about a relay of which nobody else reports; verdicts go on."""
+    secret = await deployed.token_of("prober")
+    for sent_at, checked_at in IMPOSSIBLE:
+        report = _report("a", "down", "fra-1")
+        report["sent_at"] = sent_at or report["sent_at"]
+        report["views"][0]["checked_at"] = checked_at or report["views"][0]["checked_at"]
+        assert await _results(deployed, secret, report) == 422, (sent_at, checked_at)
+    assert await _results(deployed, secret, _report("a", "down", "fra-1")) == 204
+
+    async def down() -> bool:
+        return bool((await _relay(deployed, "fra-1"))["verdict"] == "down")
+
+    await eventually(down, "verdicts go on")
 
 
 async def test_a_prober_whose_clock_is_off_is_heard(deployed: Any) -> None:

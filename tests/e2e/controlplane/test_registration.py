@@ -101,6 +101,8 @@ async def test_a_token_reaches_no_further_than_its_region(deployed: Any) -> None
     refused = await put(deployed, other, "/v1/transceivers/us-2", region="us")
     assert (refused.status, set(refused.rules)) == (422, {"region"})
     gone = await deployed.token_of("transceiver", "asia")
+    for name in ("-a", "a-"):
+        assert (await put(deployed, token, f"/v1/transceivers/{name}")).status == 404
     refused = await put(deployed, gone, "/v1/transceivers/a-1", region="asia")
     assert (refused.status, set(refused.rules)) == (422, {"region"})
     assert (await put(deployed, deployed.token)).status == 403, "an admin is no transceiver"

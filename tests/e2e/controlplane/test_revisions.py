@@ -50,6 +50,16 @@ async def _newest(api: Any) -> int:
     return items[0]["number"] if items else 0
 
 
+@pytest.mark.parametrize("collection", ["regions", "relays", "services"])
+async def test_an_id_that_occurs_twice_is_refused(api: Any, collection: str) -> None:
+    """Else the last one would win, whatever the first one says."""
+    items = DOCUMENT[collection]
+    refused = await _apply(api, DOCUMENT | {collection: [*items, items[0]]})
+    assert refused.status == 422, refused
+    assert [*refused.rules] == [f"{collection}/{items[0]['id']}"]
+    assert await _newest(api) == 0
+
+
 async def test_a_document_applies_whole_and_exports_as_it_is(api: Any) -> None:
     """Twelve objects in one revision; what is exported applies again and changes nothing."""
     made = await _apply(api, DOCUMENT, message="the first")

@@ -118,6 +118,7 @@ SENSELESS: list[Any] = [
     {"name": " x", "role": "viewer"},
     {"name": "x", "role": "viewer", "expires_at": "2001-01-01T00:00:00Z"},
     {"name": "x", "role": "viewer", "expires_at": "2100-01-01T00:00:00"},
+    {"name": "x", "role": "viewer", "expires_at": "9999-12-31T23:59:59.999999Z"},
 ]
 
 

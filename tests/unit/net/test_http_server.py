@@ -101,7 +101,21 @@ async def test_a_process_without_descriptors_says_so_once_and_recovers(
                 reader, writer = await asyncio.open_connection(sock=client)
                 assert b"200 OK" in await reader.readline()
                 writer.close()
-    assert [each["event"] for each in logged] == ["descriptors.exhausted"]
+        assert [each["event"] for each in logged] == ["descriptors.exhausted"]
+        assert not caplog.records
+
+
+@pytest.mark.parametrize("end", [b"\r", b"\x0b", b"\x00"])
+async def test_what_is_no_request_is_not_logged(
+    caplog: pytest.LogCaptureFixture, end: bytes
+) -> None:
+    """A token from a file with Windows line ends would stand in the log."""
+    async with serving() as (_, host, port):
+        reader, writer = await asyncio.open_connection(host, port)
+        head = b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer s3cret"
+        writer.write(head + end + b"\r\n\r\n")
+        assert b" 400 " in await reader.readline()
+        writer.close()
     assert not caplog.records
 
 

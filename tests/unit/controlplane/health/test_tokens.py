@@ -21,7 +21,7 @@ from firsthop_steering.plan.model import Liveness, Relay, Transceiver
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 RELAY = Relay(id="r", region="fra", ipv4=IPv4Address("192.0.2.1"), capacity=100)
-FAR = datetime(9998, 1, 1, tzinfo=UTC)
+FAR = datetime(8999, 1, 1, tzinfo=UTC)
 LARGEST = 2**53 - 1
 
 
