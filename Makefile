@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCKED := $(PIP) --require-hashes --requirement requirements/build.txt --requirement
 COMPILE := $(VENV)/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \
-	--generate-hashes --custom-compile-command "make lock" --no-annotate --no-emit-index-url --output-file
+	--generate-hashes --no-strip-extras --custom-compile-command "make lock" --no-annotate --no-emit-index-url --output-file
 EDITABLE := $(PIP) --no-deps --no-build-isolation --editable .
 MINUTES ?= 30
 SOURCES := geodata ice zones net steering dns allocator healthchecks relay controlplane app
