@@ -99,7 +99,7 @@ async def counted_by(options: Options, *, sessions: int) -> dict[str, float]:
 
     async def reported() -> dict[str, float] | None:
         counted = await counters(options.metrics)
-        return counted if counted["sessions"] == sessions else None
+        return counted if counted.get("sessions") == sessions else None
 
     found: dict[str, float] = await eventually(reported, f"{sessions} sessions are reported")
     return found

@@ -156,7 +156,7 @@ NONSENSE: list[Any] = [
     ({"client": "localhost"}, "client", ""),
     ({"at": (datetime.now(UTC) - timedelta(minutes=16)).isoformat()}, "at", "15 minutes ago"),
     ({"at": (datetime.now(UTC) + timedelta(hours=1)).isoformat()}, "at", "in the future"),
-    ({"at": "2026-01-01T00:00:00"}, "at", "timezone"),
+    ({"at": "2026-01-01T00:00:00"}, "at", "RFC 3339"),
     ({"colour": "red"}, "colour", "not permitted"),
     ({"representative": True}, "representative", "not permitted"),
 ]
