@@ -35,7 +35,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 from aiohttp import web
 
 from firsthop_allocator.allocations.allocation import ENTROPY_LENGTH, AllocationRequest, allocate
-from firsthop_allocator.allocations.view import AllocatorState, Holder
+from firsthop_allocator.allocations.state import AllocatorState, Holder
 from firsthop_allocator.settings import AllocatorSettings
 from firsthop_allocator.worker import serve
 from firsthop_geodata.prefixes import Cell, GeoTable, write_table
@@ -119,7 +119,7 @@ def _address(chance: random.Random) -> IPv4Address:
 
 def pure_us(weight: int, rounds: int) -> dict[str, float]:
     """CPU microseconds of allocate() and to_json(): first call per client, and later calls."""
-    view = build_view(weight)
+    state = build_view(weight)
     chance = random.Random(2)
     now = datetime.now(UTC)
     requests = [
@@ -129,11 +129,11 @@ def pure_us(weight: int, rounds: int) -> dict[str, float]:
     for lap in range(rounds + 1):
         started = time.process_time()
         for request in requests:
-            allocate(view, request, now=now, entropy=os.urandom(ENTROPY_LENGTH))
+            allocate(state, request, now=now, entropy=os.urandom(ENTROPY_LENGTH))
         figures["allocate" if lap else "cold"].append(time.process_time() - started)
         started = time.process_time()
         for request in requests:
-            made = allocate(view, request, now=now, entropy=os.urandom(ENTROPY_LENGTH))
+            made = allocate(state, request, now=now, entropy=os.urandom(ENTROPY_LENGTH))
             made.to_json()  # type: ignore[union-attr]
         if lap:
             figures["allocate + to_json"].append(time.process_time() - started)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from firsthop_allocator.allocations.view import Holder
+from firsthop_allocator.allocations.state import Holder
 from firsthop_allocator.http.app import create_app
 from firsthop_allocator.http.counts import AllocatorCounters
 from firsthop_allocator.settings import GRACE_S, LINGER_S, AllocatorSettings

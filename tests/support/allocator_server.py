@@ -14,10 +14,10 @@ from typing import Any
 
 import aiohttp
 
-from firsthop_allocator.allocations.view import Holder
+from firsthop_allocator.allocations.state import Holder
 from firsthop_allocator.settings import AllocatorSettings
 from firsthop_allocator.worker import serve
-from support.allocator_world import view_of
+from support.allocator_world import state_of
 from support.waiting import DEADLINE_S
 
 TOKEN = "a-token-for-tests"
@@ -78,7 +78,7 @@ async def running(
     listen: socket.socket | tuple[str, int] = ("127.0.0.1", 0),
     within: float = DEADLINE_S,
 ) -> AsyncIterator[Running]:
-    holder = Holder(view_of() if ready else None)
+    holder = Holder(state_of() if ready else None)
     stop, listening = asyncio.Event(), asyncio.get_running_loop().create_future()
     task = asyncio.create_task(
         serve(

@@ -12,7 +12,7 @@ from firsthop_allocator.allocations.allocation import (
     allocate,
 )
 from firsthop_allocator.allocations.route import AllocationRefused
-from firsthop_allocator.allocations.view import AllocatorState
+from firsthop_allocator.allocations.state import AllocatorState
 from firsthop_ice.ufrag import CredentialKeys
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rtt_map import RttMap
@@ -81,7 +81,7 @@ def atlas_of(*, service: dict[str, Any] | None = None, **document: Any) -> Topol
     return Topology(plan, europe_and_america())
 
 
-def view_of(
+def state_of(
     status: Status | None = None,
     *,
     service: dict[str, Any] | None = None,
@@ -89,7 +89,7 @@ def view_of(
     prices: Prices | None = None,
     **document: Any,
 ) -> AllocatorState:
-    """A view of that plan."""
+    """A state of that plan."""
     topology = atlas_of(service=service, **document)
     rtt = RttMap(topology, latency)
     steering = Steering(topology, status or status_of(number=7), NOW, rtt=rtt, prices=prices)
@@ -108,22 +108,22 @@ def changed(objects: list[dict[str, Any]], **fields: dict[str, Any]) -> list[dic
 
 
 def ask(
-    view: AllocatorState, client: str = BERLIN, *, entropy: bytes = ENTROPY, **fields: Any
+    state: AllocatorState, client: str = BERLIN, *, entropy: bytes = ENTROPY, **fields: Any
 ) -> Allocation | AllocationRefused:
     """One allocation for `client` at NOW."""
     request = AllocationRequest(address=ip_address(client), source="client_ip", **fields)
-    return allocate(view, request, now=NOW, entropy=entropy)
+    return allocate(state, request, now=NOW, entropy=entropy)
 
 
-def allocated(view: AllocatorState, client: str = BERLIN, **fields: Any) -> Allocation:
+def allocated(state: AllocatorState, client: str = BERLIN, **fields: Any) -> Allocation:
     """`ask` where it must succeed."""
-    made = ask(view, client, **fields)
+    made = ask(state, client, **fields)
     assert isinstance(made, Allocation), made
     return made
 
 
-def refused(view: AllocatorState, client: str = BERLIN, **fields: Any) -> AllocationRefused:
+def refused(state: AllocatorState, client: str = BERLIN, **fields: Any) -> AllocationRefused:
     """`ask` where it must not."""
-    made = ask(view, client, **fields)
+    made = ask(state, client, **fields)
     assert isinstance(made, AllocationRefused), made
     return made

@@ -19,7 +19,7 @@ from firsthop_ice.stun import peek_username, split_username
 from support import standin
 from support.allocator_server import SETTINGS, Running
 from support.allocator_server import running as running_allocator
-from support.allocator_world import KEYS, REGIONS, view_of
+from support.allocator_world import KEYS, REGIONS, state_of
 from support.standin import Process, own_address
 
 CALL_S = 120.0
@@ -238,7 +238,7 @@ class CallSetup:
     def plan(self, at: Sequence[tuple[str, int]], **document: Any) -> None:
         """Put a plan in force: relays at these addresses, in Frankfurt, and all transceivers."""
         self.relays = list(at)
-        self.allocator.holder.view = view_of(
+        self.allocator.holder.state = state_of(
             regions=[REGIONS[0]],
             **{
                 "relays": [

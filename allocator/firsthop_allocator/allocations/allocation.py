@@ -11,7 +11,7 @@ from firsthop_allocator.allocations.answer_json import client_text, ice_servers_
 from firsthop_allocator.allocations.exploring import CHANCE_LENGTH
 from firsthop_allocator.allocations.route import AllocationRefused, SessionRoute
 from firsthop_allocator.allocations.routing import find_route, steered_service
-from firsthop_allocator.allocations.view import AllocatorState
+from firsthop_allocator.allocations.state import AllocatorState
 from firsthop_ice import ufrag
 from firsthop_ice.turn import TurnCredential, turn_credential
 from firsthop_ice.ufrag import Credential
@@ -98,7 +98,7 @@ class Allocation:
 
 
 def allocate(
-    view: AllocatorState, request: AllocationRequest, *, now: datetime, entropy: bytes
+    state: AllocatorState, request: AllocationRequest, *, now: datetime, entropy: bytes
 ) -> Allocation | AllocationRefused:
     """Relays and a credential for `request` at `now`, or why there are none.
 
@@ -107,13 +107,13 @@ def allocate(
     """
     if len(entropy) != ENTROPY_LENGTH:
         raise ValueError(f"entropy must be {ENTROPY_LENGTH} bytes, not {len(entropy)}")
-    service = steered_service(view, request.service)
+    service = steered_service(state, request.service)
     if isinstance(service, AllocationRefused):
         return service
     route = find_route(
-        view,
+        state,
         service,
-        view.steering.topology.client(request.address),
+        state.steering.topology.client(request.address),
         pinned=request.transceiver_region,
         excluded=request.exclude_relays,
         chance=request.chance(entropy[_ID_END:]),
@@ -124,20 +124,20 @@ def allocate(
     nonce = entropy[: ufrag.ENTROPY_LENGTH]
     try:
         credential = ufrag.mint(
-            view.keys, region=route.wire_id, expires_at=expires_at, entropy=nonce
+            state.keys, region=route.wire_id, expires_at=expires_at, entropy=nonce
         )
     except ValueError as error:  # only the time can be out of range
         return AllocationRefused("clock", None, f"this allocator's clock cannot be right: {error}")
     created_s, expires_s = int(now.timestamp()), int(credential.expires_at.timestamp())
     identity = entropy[ufrag.ENTROPY_LENGTH : _ID_END].hex()
-    turn = turn_of(view, route, expires_at=credential.expires_at)
+    turn = turn_of(state, route, expires_at=credential.expires_at)
     return Allocation(identity, created_s, expires_s, request, route, credential, turn)
 
 
 def turn_of(
-    view: AllocatorState, route: SessionRoute, *, expires_at: datetime
+    state: AllocatorState, route: SessionRoute, *, expires_at: datetime
 ) -> TurnCredential | None:
     """The credential for the TURN servers of a route; None if it has none."""
     if not route.turn_urls:
         return None
-    return turn_credential(view.turn_secret, expires_at=expires_at, name=str(route.wire_id))
+    return turn_credential(state.turn_secret, expires_at=expires_at, name=str(route.wire_id))

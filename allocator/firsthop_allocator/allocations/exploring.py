@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from firsthop_allocator.allocations.view import AllocatorState, ReachableRelay
+from firsthop_allocator.allocations.state import AllocatorState, ReachableRelay
 from firsthop_steering.decision.availability import may_be_explored
 from firsthop_steering.decision.model import Candidate, Decision
 from firsthop_steering.feed.demand import prefix_text
@@ -49,25 +49,27 @@ class Allowance:
         self._saved = min(self._saved + share, MAX_SAVED) - explores if share else 0.0
 
 
-def target_of(view: AllocatorState, decision: Decision) -> ExplorationTarget | None:
+def target_of(state: AllocatorState, decision: Decision) -> ExplorationTarget | None:
     """The exploration target for the client of `decision`; None if it has none, if an override
     applies to it, or if its region was not chosen by steering."""
-    latency, client = view.steering.rtt.latency, decision.client
+    latency, client = state.steering.rtt.latency, decision.client
     if latency is None or not latency.explore.share:
         return None
     if decision.ranking.rule is not None or decision.ranking.outcome != "steered":
         return None
-    if decision.column > view.steering.rtt.unlocated:  # a column of learned prefixes, not of a cell
+    if (
+        decision.column > state.steering.rtt.unlocated
+    ):  # a column of learned prefixes, not of a cell
         return latency.explore.prefixes.get(prefix_text(prefix_of(client.family, client.key)))
     if client.cell is None:
         return None
-    geo = view.steering.topology.geo
+    geo = state.steering.topology.geo
     name = location_key(float(geo.latitudes[client.cell]), float(geo.longitudes[client.cell]))
     return latency.explore.places.get(name)
 
 
 def explored(
-    view: AllocatorState, decision: Decision, held: Container[str], chance: bytes
+    state: AllocatorState, decision: Decision, held: Container[str], chance: bytes
 ) -> tuple[Pick, ...]:
     """One relay for each region that this client explores besides those in `held`; mostly none.
 
@@ -76,14 +78,14 @@ def explored(
     whether, *draws = (each / 2**32 for each in _DRAWS.unpack(chance))
     if whether >= MAX_GROUP_SHARE:
         return ()
-    target = target_of(view, decision)
+    target = target_of(state, decision)
     if target is None or whether >= target.rate:
         return ()
-    return drawn(view, decision, target, held, draws)
+    return drawn(state, decision, target, held, draws)
 
 
 def drawn(
-    view: AllocatorState,
+    state: AllocatorState,
     decision: Decision,
     target: ExplorationTarget,
     held: Container[str],
@@ -93,7 +95,7 @@ def drawn(
     `draws`, which are in [0, 1), or fewer if there are fewer such regions."""
     may = [
         (target.gain_ms[candidate.site.id], (relay, candidate))
-        for relay, candidate in _open(view, decision)
+        for relay, candidate in _open(state, decision)
         if candidate.site.id in target.gain_ms and candidate.site.id not in held
     ]
     if not may:
@@ -103,14 +105,14 @@ def drawn(
     return tuple(may[each][1] for each in chosen if each >= 0)
 
 
-def _open(view: AllocatorState, decision: Decision) -> Iterator[Pick]:
+def _open(state: AllocatorState, decision: Decision) -> Iterator[Pick]:
     """For each region without a price, its first relay that may be explored now."""
-    statuses = view.steering.status.relays
-    availabilities = view.steering.candidates_up(decision.service, "relays").availabilities
+    statuses = state.steering.status.relays
+    availabilities = state.steering.candidates_up(decision.service, "relays").availabilities
     for candidate in decision.preferences:
         if candidate.price_us:
             continue
-        for each in view.relays_at(
+        for each in state.relays_at(
             decision.service, candidate.site.id, decision.bucket, ignore_health=False
         ):
             relay = each.relay

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from firsthop_allocator.allocations.answer_json import decision_members, dump, relays_text
 from firsthop_allocator.allocations.exploring import Pick, explored
 from firsthop_allocator.allocations.route import AllocationRefused, Offer, SessionRoute
-from firsthop_allocator.allocations.view import AllocatorState
+from firsthop_allocator.allocations.state import AllocatorState
 from firsthop_steering.decision.model import Candidate, Decision
 from firsthop_steering.decision.topology import Client
 from firsthop_steering.plan.model import Relay, Service
@@ -27,14 +27,14 @@ MAX_RELAYS = 3
 _NONE: frozenset[str] = frozenset()
 
 
-def steered_service(view: AllocatorState, wanted: str | None) -> Service | AllocationRefused:
+def steered_service(state: AllocatorState, wanted: str | None) -> Service | AllocationRefused:
     """The service with the id or name `wanted`, or the default one if that is None; its pool must
     be relays."""
     if wanted is None:
-        return view.tables.default_service or AllocationRefused(
+        return state.tables.default_service or AllocationRefused(
             "no_relay", None, "the plan has no service whose pool is relays"
         )
-    service = view.steering.topology.service(wanted)
+    service = state.steering.topology.service(wanted)
     if service is None:
         return AllocationRefused("unknown_service", "service", "names no service")
     if service.pool != "relays":
@@ -44,7 +44,7 @@ def steered_service(view: AllocatorState, wanted: str | None) -> Service | Alloc
 
 
 def find_route(
-    view: AllocatorState,
+    state: AllocatorState,
     service: Service,
     client: Client,
     *,
@@ -57,68 +57,68 @@ def find_route(
     `chance` is CHANCE_LENGTH random octets, or None. With them, a few clients also get relays to
     explore, at the end of the list.
     """
-    decisions = decide_relays(view, service, client)
+    decisions = decide_relays(state, service, client)
     decision = decisions[0]
     if decision.chosen is None:
         return AllocationRefused("no_relay", None, f"service {service.id}: {decision.reason}")
-    picks = _pick(view, decisions, excluded)
-    turn = _pick(view, decisions, excluded, turn=True) if view.tables.turn_servers else []
+    picks = _pick(state, decisions, excluded)
+    turn = _pick(state, decisions, excluded, turn=True) if state.tables.turn_servers else []
     if not picks and not turn:
         return _nothing_to_offer(service, excluded)
-    entry = view.tables.region_index[(picks or turn)[0][0].relay.region]
-    media = _media_region(view.steering.decide_media(service, client, entry), pinned)
+    entry = state.tables.region_index[(picks or turn)[0][0].relay.region]
+    media = _media_region(state.steering.decide_media(service, client, entry), pinned)
     if isinstance(media, AllocationRefused):
         return media
     extra: tuple[Pick, ...] = ()
     if chance is not None and picks:
-        extra = explored(view, decision, {each.relay.region for each, _ in picks}, chance)
+        extra = explored(state, decision, {each.relay.region for each, _ in picks}, chance)
     reason = _reason(decision, picks or turn)
-    # Within one view the key determines the route: the round trips follow from service, column
+    # Within one state the key determines the route: the round trips follow from service, column
     # and relays, and a column has one cell.
     named = (name for (name, _), _ in (*picks, *extra, *turn))
     key = (service.id, decision.column, media, reason, len(picks), len(extra), *named)
-    route = view.kept_route(key)
+    route = state.kept_route(key)
     if route is None:
-        made = _route(view, decision, (picks, extra, turn), media, reason)
+        made = _route(state, decision, (picks, extra, turn), media, reason)
         if isinstance(made, AllocationRefused):
             return made
         route = made
-        view.keep_route(key, route)
+        state.keep_route(key, route)
     return route
 
 
 def find_relays(
-    view: AllocatorState, service: Service, client: Client, *, excluded: frozenset[str] = _NONE
+    state: AllocatorState, service: Service, client: Client, *, excluded: frozenset[str] = _NONE
 ) -> tuple[Relay, ...] | AllocationRefused:
     """The relays of `client`, for a session that already has a transceiver."""
-    decisions = decide_relays(view, service, client)
+    decisions = decide_relays(state, service, client)
     if decisions[0].chosen is None:
         reason = decisions[0].reason
         return AllocationRefused("no_relay", None, f"service {service.id}: {reason}")
-    picks = _pick(view, decisions, excluded)
-    if not picks and not view.tables.turn_servers:
+    picks = _pick(state, decisions, excluded)
+    if not picks and not state.tables.turn_servers:
         return _nothing_to_offer(service, excluded)
     return tuple(each.relay for each, _ in picks)
 
 
 def media_regions(
-    view: AllocatorState, service: Service, client: Client, route: SessionRoute
+    state: AllocatorState, service: Service, client: Client, route: SessionRoute
 ) -> tuple[str, ...]:
     """Ids of the transceiver regions that may take a session of `route`, the chosen one first."""
-    entry = view.tables.region_index[route.entry]
-    decision = view.steering.decide_media(service, client, entry)
+    entry = state.tables.region_index[route.entry]
+    decision = state.steering.decide_media(service, client, entry)
     preferences, chosen = decision.preferences, decision.chosen or 0
     return tuple(each.site.id for each in (*preferences[chosen:], *preferences[:chosen]))
 
 
-def decide_relays(view: AllocatorState, service: Service, client: Client) -> tuple[Decision, ...]:
+def decide_relays(state: AllocatorState, service: Service, client: Client) -> tuple[Decision, ...]:
     """The decisions that order the relays for `client`, the first one first.
 
     If the service steers families separately and its regions differ, the first is that of the
     family of the client's address, in which the client certainly has connectivity; the second is
     that of both families together.
     """
-    whole = view.steering
+    whole = state.steering
     mine = whole.of(service, client.address_family)
     if mine is whole:
         return (whole.decide(service, client),)
@@ -127,7 +127,7 @@ def decide_relays(view: AllocatorState, service: Service, client: Client) -> tup
 
 
 def _pick(
-    view: AllocatorState,
+    state: AllocatorState,
     decisions: Sequence[Decision],
     excluded: frozenset[str],
     *,
@@ -142,7 +142,7 @@ def _pick(
     taken = set(excluded)
     for nth, decision in enumerate(decisions):
         family = decision.client.address_family if nth < len(decisions) - 1 else None
-        for each, candidate in _ordered(view, decision, turn=turn):
+        for each, candidate in _ordered(state, decision, turn=turn):
             if each.relay.id in taken or (family and getattr(each.relay, family) is None):
                 continue
             taken.add(each.relay.id)
@@ -152,7 +152,7 @@ def _pick(
     return picks
 
 
-def _ordered(view: AllocatorState, decision: Decision, *, turn: bool) -> Iterator[Pick]:
+def _ordered(state: AllocatorState, decision: Decision, *, turn: bool) -> Iterator[Pick]:
     """The relays of the chosen region, then of the regions that the client would ask next.
 
     Regions that precede the chosen one in preference order come last: the client's bucket lies
@@ -161,7 +161,7 @@ def _ordered(view: AllocatorState, decision: Decision, *, turn: bool) -> Iterato
     preferences, chosen = decision.preferences, decision.chosen
     ignore_health = decision.ranking.outcome == "open"
     for candidate in (*preferences[chosen:], *preferences[:chosen]) if chosen else preferences:
-        for each in view.relays_at(
+        for each in state.relays_at(
             decision.service,
             candidate.site.id,
             decision.bucket,
@@ -180,7 +180,7 @@ def _reason(decision: Decision, picks: list[Pick]) -> str:
 
 
 def _route(
-    view: AllocatorState,
+    state: AllocatorState,
     decision: Decision,
     chosen: tuple[list[Pick], tuple[Pick, ...], list[Pick]],
     media: str,
@@ -189,12 +189,12 @@ def _route(
     """`chosen` are the relays, those to explore, and the TURN servers."""
     picks, extra, turn = chosen
     picks = [*picks, *extra]
-    tables, cell = view.tables, decision.client.cell
+    tables, cell = state.tables, decision.client.cell
     wire_id = tables.wire_ids[media]
     if wire_id is None:
         rule = f"transceiver region {media} has no wire id in plan {decision.plan}"
         return AllocationRefused("no_wire_id", None, rule)
-    availabilities = view.steering.candidates_up(decision.service, "relays").availabilities
+    availabilities = state.steering.candidates_up(decision.service, "relays").availabilities
     offers = tuple(
         Offer(
             each.relay,

@@ -27,7 +27,7 @@ from firsthop_allocator.allocations.allocation import (
 )
 from firsthop_allocator.allocations.route import AllocationRefused
 from firsthop_allocator.allocations.routing import steered_service
-from firsthop_allocator.allocations.view import AllocatorState, Holder
+from firsthop_allocator.allocations.state import AllocatorState, Holder
 from firsthop_allocator.demo import stage
 from firsthop_allocator.errors import Problem, unreadable
 from firsthop_allocator.http import openapi
@@ -91,7 +91,7 @@ def create_app(
     entropy: Callable[[int], bytes] = os.urandom,
     counts: AllocatorCounters | None = None,
 ) -> web.Application:
-    """The application; it answers each request with the view that `holder` has at that time."""
+    """The application; it answers each request with the state that `holder` has at that time."""
     api = _Api(holder, settings, clock, entropy, counts or AllocatorCounters())
     app = web.Application(client_max_size=MAX_OFFER)
     app.cleanup_ctx.append(_transceivers)
@@ -179,17 +179,17 @@ class _Api:
             raise unreadable("the body does not match its header fields") from error
 
     async def allocations(self, request: web.Request) -> web.StreamResponse:
-        view, trusted = self._admit(request)
+        state, trusted = self._admit(request)
         body = read_body(await read_octets(request), AllocationBody)
         subject = subject_of(
             request.headers, _peer(request), body.client_ip, self._settings, trusted=trusted
         )
         wanted = subject.request(body, may_explore=self._counts.allowance.is_left)
-        made = allocate(view, wanted, now=self._clock(), entropy=self._entropy(ENTROPY_LENGTH))
+        made = allocate(state, wanted, now=self._clock(), entropy=self._entropy(ENTROPY_LENGTH))
         if isinstance(made, AllocationRefused):
             self._counts.allocations["", "", made.reason] += 1
             raise refusal(made)
-        self._counts.granted(made.route, "allocated", subject, view.exploration_share)
+        self._counts.granted(made.route, "allocated", subject, state.exploration_share)
         return web.Response(
             body=made.to_json(),
             status=201,
@@ -197,55 +197,55 @@ class _Api:
         )
 
     async def open_session(self, request: web.Request) -> web.StreamResponse:
-        view, query, subject = self._about_session(request)
-        return await self._whip.open(request, view, query, subject)
+        state, query, subject = self._about_session(request)
+        return await self._whip.open(request, state, query, subject)
 
     async def restart_session(self, request: web.Request) -> web.StreamResponse:
-        view, query, subject = self._about_session(request)
-        return await self._whip.restart(request, view, query, subject)
+        state, query, subject = self._about_session(request)
+        return await self._whip.restart(request, state, query, subject)
 
     async def end_session(self, request: web.Request) -> web.StreamResponse:
-        view, _ = self._admit(request)
-        return await self._whip.end(request, view)
+        state, _ = self._admit(request)
+        return await self._whip.end(request, state)
 
     async def races(self, request: web.Request) -> web.StreamResponse:
-        view, trusted = self._admit(request)
+        state, trusted = self._admit(request)
         body = read_body(await read_octets(request), RaceBody)
         subject = subject_of(
             request.headers, _peer(request), body.client_ip, self._settings, trusted=trusted
         )
-        return json_answer(self._racing.ticket(view, body, subject), status=201)
+        return json_answer(self._racing.ticket(state, body, subject), status=201)
 
     async def samples(self, request: web.Request) -> web.StreamResponse:
         """Takes samples from ticket holders; no token is needed, as beacons cannot carry one."""
-        view = self._view()
+        state = self._state()
         body = read_body(await read_octets(request), SamplesBody)
         subject = subject_of(request.headers, _peer(request), None, self._settings, trusted=False)
-        return json_answer(self._racing.take(view, body, subject), status=202)
+        return json_answer(self._racing.take(state, body, subject), status=202)
 
     async def snippet(self, request: web.Request) -> web.StreamResponse:
         return snippet()
 
     async def regions(self, request: web.Request) -> web.StreamResponse:
-        view, trusted = self._admit(request)
+        state, trusted = self._admit(request)
         query = read_query(request.query.items(), RegionsQuery)
         subject = subject_of(
             request.headers, _peer(request), query.client_ip, self._settings, trusted=trusted
         )
-        service = steered_service(view, query.service)
+        service = steered_service(state, query.service)
         if isinstance(service, AllocationRefused):
             raise refusal(service)
-        return json_answer(rank_regions(view, service, subject), status=200)
+        return json_answer(rank_regions(state, service, subject), status=200)
 
     async def healthz(self, request: web.Request) -> web.StreamResponse:
         return json_answer({"status": "ok"}, status=200)
 
     async def readyz(self, request: web.Request) -> web.StreamResponse:
-        view = self._holder.view
-        if view is None:
+        state = self._holder.state
+        if state is None:
             return json_answer({"ready": False, "reason": self._holder.reason}, status=503)
         now = self._clock()
-        plan, status = view.steering.topology.plan, view.steering.status
+        plan, status = state.steering.topology.plan, state.steering.status
         ages = {
             kind: {"number": snapshot.number, "age_s": round(age_s(snapshot, now), 3)}
             for kind, snapshot in (("plan", plan), ("status", status))
@@ -281,23 +281,23 @@ class _Api:
     def _about_session(
         self, request: web.Request
     ) -> tuple[AllocatorState, SessionQuery, RequestClient]:
-        view, trusted = self._admit(request)
+        state, trusted = self._admit(request)
         query = read_query(request.query.items(), SessionQuery)
         subject = subject_of(
             request.headers, _peer(request), query.client_ip, self._settings, trusted=trusted
         )
-        return view, query, subject
+        return state, query, subject
 
     def _admit(self, request: web.Request) -> tuple[AllocatorState, bool]:
-        """The view in force, and whether the caller has a token. Raises Problem 503, 400 or 401."""
-        view = self._view()
-        return view, has_token(request.headers, self._settings, view.tokens, self._clock())
+        """The state now, and whether the caller has a token. Raises Problem 400, 401 or 503."""
+        state = self._state()
+        return state, has_token(request.headers, self._settings, state.tokens, self._clock())
 
-    def _view(self) -> AllocatorState:
-        """The view in force. Raises Problem 503 if there is none."""
-        if self._holder.view is None:
+    def _state(self) -> AllocatorState:
+        """The state in force. Raises Problem 503 if there is none."""
+        if self._holder.state is None:
             raise Problem(503, self._holder.reason, kind="not-ready", headers=RETRY)
-        return self._holder.view
+        return self._holder.state
 
 
 async def _transceivers(app: web.Application) -> AsyncIterator[None]:

@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 
 from firsthop_allocator.allocations.exploring import Allowance
 from firsthop_allocator.allocations.route import SessionRoute
-from firsthop_allocator.allocations.view import Holder
+from firsthop_allocator.allocations.state import Holder
 from firsthop_allocator.http.callers import RequestClient
 from firsthop_allocator.measuring.samples import SampleQueue
 from firsthop_geodata.prefixes import normalise
@@ -126,8 +126,8 @@ class AllocatorCollector(Collector):
         yield from self._snapshot()
 
     def _snapshot(self) -> Iterator[Metric]:
-        view = self._holder.view
-        if view is None:
+        state = self._holder.state
+        if state is None:
             return
         ages = GaugeMetricFamily(
             "firsthop_snapshot_age_seconds",
@@ -138,7 +138,7 @@ class AllocatorCollector(Collector):
             "firsthop_snapshot_number", "Number of the snapshot in use", labels=("kind",)
         )
         now = self._clock()
-        plan, status = view.steering.topology.plan, view.steering.status
+        plan, status = state.steering.topology.plan, state.steering.status
         for kind, snapshot in (("plan", plan), ("status", status)):
             ages.add_metric((kind,), age_s(snapshot, now))
             numbers.add_metric((kind,), snapshot.number)

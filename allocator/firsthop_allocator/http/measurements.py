@@ -16,7 +16,7 @@ from aiohttp import web
 
 from firsthop_allocator.allocations.route import AllocationRefused
 from firsthop_allocator.allocations.routing import steered_service
-from firsthop_allocator.allocations.view import AllocatorState
+from firsthop_allocator.allocations.state import AllocatorState
 from firsthop_allocator.errors import Problem, RequestFault, wrong
 from firsthop_allocator.http.answers import refusal
 from firsthop_allocator.http.callers import RequestClient
@@ -55,27 +55,27 @@ class Racing:
         )
 
     def ticket(
-        self, view: AllocatorState, body: RaceBody, subject: RequestClient
+        self, state: AllocatorState, body: RaceBody, subject: RequestClient
     ) -> dict[str, Any]:
         """A ticket for a client as JSON. Raises Problem 422 or 503 if there is none."""
-        service = steered_service(view, body.service)
+        service = steered_service(state, body.service)
         if isinstance(service, AllocationRefused):
             raise refusal(service)
         entropy = self._entropy(ENTROPY_LENGTH)
-        made = ticket(view, service, subject.address, now=self._clock(), entropy=entropy)
+        made = ticket(state, service, subject.address, now=self._clock(), entropy=entropy)
         if isinstance(made, AllocationRefused):
             raise refusal(made)
         return made.to_json()
 
     def take(
-        self, view: AllocatorState, body: SamplesBody, subject: RequestClient
+        self, state: AllocatorState, body: SamplesBody, subject: RequestClient
     ) -> dict[str, Any]:
         """Accept all samples of a report, or none; returns the answer.
 
         Raises Problem 403 or 429.
         """
         now, prefix = self._clock(), prefix_number(subject.address)
-        claim = _claimed(view, body, prefix, now)
+        claim = _claimed(state, body, prefix, now)
         at = now.timestamp()
         # The prefix first: a report that is refused for its network does not use up its ticket.
         wait_s, detail = self._prefixes.wait_s(prefix, at), "this network sends too many reports"
@@ -89,9 +89,9 @@ class Racing:
         return {"samples": len(body.samples)}
 
 
-def _claimed(view: AllocatorState, body: SamplesBody, prefix: int, now: datetime) -> TicketClaim:
+def _claimed(state: AllocatorState, body: SamplesBody, prefix: int, now: datetime) -> TicketClaim:
     """What the ticket of a report from `prefix` permits. Raises Problem 403."""
-    claim = read_proof(body.proof, view.keys.routes)
+    claim = read_proof(body.proof, state.keys.routes)
     if claim is None:
         raise wrong(403, RequestFault("proof", "belongs to no ticket of this deployment"))
     if now >= claim.expires_at:

@@ -10,7 +10,7 @@ from firsthop_allocator.allocations.answer_json import (
     utc_text,
 )
 from firsthop_allocator.allocations.routing import decide_relays
-from firsthop_allocator.allocations.view import AllocatorState
+from firsthop_allocator.allocations.state import AllocatorState
 from firsthop_allocator.http.callers import RequestClient
 from firsthop_steering.decision.model import Candidate, Decision
 from firsthop_steering.decision.topology import Site
@@ -20,25 +20,25 @@ from firsthop_steering.plan.model import Service
 _UNKNOWN = RelayStatus()
 
 
-def rank_regions(view: AllocatorState, service: Service, subject: RequestClient) -> dict[str, Any]:
+def rank_regions(state: AllocatorState, service: Service, subject: RequestClient) -> dict[str, Any]:
     """The answer, JSON-ready: eligible regions in preference order, then the others."""
-    client = view.steering.topology.client(subject.address)
-    decision = decide_relays(view, service, client)[0]
-    location = view.tables.location(client.cell)
+    client = state.steering.topology.client(subject.address)
+    decision = decide_relays(state, service, client)[0]
+    location = state.tables.location(client.cell)
     out = [each for each in decision.ranking.candidates if each.ineligible_reason]
     return {
         "service": service.id,
         "client": client_members(subject.address, subject.source, location),
         "decision": decision_members(decision.plan, decision.status, decision.reason),
         "regions": [
-            _region(view, decision, candidate, rank)
+            _region(state, decision, candidate, rank)
             for rank, candidate in enumerate((*decision.preferences, *out), start=1)
         ],
     }
 
 
 def _region(
-    view: AllocatorState, decision: Decision, candidate: Candidate, rank: int
+    state: AllocatorState, decision: Decision, candidate: Candidate, rank: int
 ) -> dict[str, Any]:
     site, cell = candidate.site, decision.client.cell
     ignore_health = decision.ranking.outcome == "open"
@@ -50,19 +50,19 @@ def _region(
         "reason": decision.fate(candidate),
         "rtt_ms": candidate.rtt_ms,
         "rtt_source": candidate.rtt_source,
-        "distance_km": None if cell is None else view.tables.distance_km(site.id, cell),
+        "distance_km": None if cell is None else state.tables.distance_km(site.id, cell),
         "price_ms": candidate.price_us / 1000,
         "charged_ms": decision.charged_ms(candidate),
         "score_ms": decision.score_ms(candidate),
         "weight": candidate.weight,
-        "relays": _relays(view, decision.service, site, ignore_health=ignore_health),
+        "relays": _relays(state, decision.service, site, ignore_health=ignore_health),
     }
 
 
 def _relays(
-    view: AllocatorState, service: Service, site: Site, *, ignore_health: bool
+    state: AllocatorState, service: Service, site: Site, *, ignore_health: bool
 ) -> list[dict[str, Any]]:
-    steering, index = view.steering, view.tables.region_index[site.id]
+    steering, index = state.steering, state.tables.region_index[site.id]
     usable = {
         each.id: each
         for each in steering.usable(service, "relays", index, ignore_health=ignore_health)
@@ -70,10 +70,10 @@ def _relays(
     availabilities = steering.candidates_up(service, "relays").availabilities
     states = []
     for endpoint in site.endpoints:
-        relay = view.tables.relays.get(endpoint.id)
+        relay = state.tables.relays.get(endpoint.id)
         if relay is not None:
             since = availabilities[relay.id].since
-            measured = view.steering.status.relays.get(relay.id, _UNKNOWN)
+            measured = state.steering.status.relays.get(relay.id, _UNKNOWN)
             states.append(
                 {
                     "id": relay.id,

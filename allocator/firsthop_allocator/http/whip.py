@@ -16,7 +16,7 @@ from firsthop_allocator.allocations.allocation import turn_of
 from firsthop_allocator.allocations.answer_json import ice_server_links
 from firsthop_allocator.allocations.route import AllocationRefused
 from firsthop_allocator.allocations.routing import find_relays, steered_service
-from firsthop_allocator.allocations.view import AllocatorState
+from firsthop_allocator.allocations.state import AllocatorState
 from firsthop_allocator.errors import Problem, RequestFault, wrong
 from firsthop_allocator.http.answers import RETRY, refusal
 from firsthop_allocator.http.bodies import read_octets
@@ -70,7 +70,7 @@ class Whip:
     async def open(
         self,
         request: web.Request,
-        view: AllocatorState,
+        state: AllocatorState,
         query: SessionQuery,
         subject: RequestClient,
     ) -> web.Response:
@@ -79,7 +79,7 @@ class Whip:
         wanted = subject.request(query, may_explore=self._counts.allowance.is_left)
         client, now = self._transceivers(request), self._clock()
         choice = session_attempts(
-            view,
+            state,
             wanted,
             now=now,
             entropy=self._entropy(ENTROPY_LENGTH),
@@ -99,7 +99,7 @@ class Whip:
                 media_type=MEDIA_TYPE,
             )
             if response is not None and response.status not in _ASK_ANOTHER:
-                return self._opened(view, query, opening, response, subject)
+                return self._opened(state, query, opening, response, subject)
             log.warning(
                 "transceiver.skipped",
                 transceiver=opening.transceiver.id,
@@ -112,7 +112,7 @@ class Whip:
 
     def _opened(
         self,
-        view: AllocatorState,
+        state: AllocatorState,
         query: SessionQuery,
         opening: SessionAttempt,
         response: TransceiverResponse,
@@ -122,9 +122,9 @@ class Whip:
         if response.status != 201:
             self._counts.allocations[route.service, "", "offer_refused"] += 1
             raise _passed_on(response)
-        self._counts.granted(route, "session", subject, view.exploration_share)
+        self._counts.granted(route, "session", subject, state.exploration_share)
         relays = [offer.relay for offer in route.offers]
-        turn = turn_of(view, route, expires_at=opening.credential.expires_at)
+        turn = turn_of(state, route, expires_at=opening.credential.expires_at)
         suffix = f"?service={query.service}" if query.service else ""
         answer = _answer(
             answer_with(response.body, candidates(relays, opening.transceiver)),
@@ -133,7 +133,7 @@ class Whip:
             status=201,
             headers={
                 "Location": f"{PATH}/{opening.token}{suffix}",
-                "Firsthop-Route": opening.note(view),
+                "Firsthop-Route": opening.note(state),
             },
         )
         for link in ice_server_links(turn, route.turn_urls):
@@ -143,32 +143,32 @@ class Whip:
     async def restart(
         self,
         request: web.Request,
-        view: AllocatorState,
+        state: AllocatorState,
         query: SessionQuery,
         subject: RequestClient,
     ) -> web.Response:
         """200 with a new credential for the same transceiver, and the relays that are best now
         (RFC 9725 §4.3.3)."""
         body = (await _text(request, FRAGMENT_TYPE)).encode()
-        at = _found(view, request)
-        service = steered_service(view, query.service)
+        at = _found(state, request)
+        service = steered_service(state, query.service)
         if isinstance(service, AllocationRefused):
             raise refusal(service)
-        client = view.steering.topology.client(subject.address)
-        relays = find_relays(view, service, client, excluded=query.excluded)
+        client = state.steering.topology.client(subject.address)
+        relays = find_relays(state, service, client, excluded=query.excluded)
         if isinstance(relays, AllocationRefused):
             raise refusal(relays)
         now = self._clock()
         fresh = renewed(
-            view, at, ttl=query.ttl, now=now, entropy=self._entropy(ufrag.ENTROPY_LENGTH)
+            state, at, ttl=query.ttl, now=now, entropy=self._entropy(ufrag.ENTROPY_LENGTH)
         )
         response = await self._ask(request, at, "PATCH", body=body, ufrag=fresh.ufrag)
         fragment = fragment_with(response.body, candidates(relays, at.transceiver))
         return _answer(fragment, FRAGMENT_TYPE, response.tag, status=200, headers={})
 
-    async def end(self, request: web.Request, view: AllocatorState) -> web.Response:
+    async def end(self, request: web.Request, state: AllocatorState) -> web.Response:
         """200 once the session is over (RFC 9725 §4.2)."""
-        await self._ask(request, _found(view, request), "DELETE")
+        await self._ask(request, _found(state, request), "DELETE")
         return web.Response(status=200)
 
     async def _ask(
@@ -203,8 +203,8 @@ def stripped(text: str) -> str:
         raise wrong(422, RequestFault("offer", str(error))) from None
 
 
-def _found(view: AllocatorState, request: web.Request) -> SessionLocation:
-    at = locate_session(view, request.match_info["token"])
+def _found(state: AllocatorState, request: web.Request) -> SessionLocation:
+    at = locate_session(state, request.match_info["token"])
     if at is None:
         raise Problem(404, "there is no such session")
     return at

@@ -14,7 +14,7 @@ from typing import Any
 from firsthop_allocator.allocations.answer_json import utc_text
 from firsthop_allocator.allocations.exploring import drawn, target_of
 from firsthop_allocator.allocations.route import AllocationRefused
-from firsthop_allocator.allocations.view import AllocatorState
+from firsthop_allocator.allocations.state import AllocatorState
 from firsthop_geodata.addresses import Address
 from firsthop_geodata.prefixes import normalise
 from firsthop_ice import ufrag
@@ -80,16 +80,16 @@ class Ticket:
 
 
 def ticket(
-    view: AllocatorState, service: Service, address: Address, *, now: datetime, entropy: bytes
+    state: AllocatorState, service: Service, address: Address, *, now: datetime, entropy: bytes
 ) -> Ticket | AllocationRefused:
     """A ticket for the client at `address`; `entropy` is ENTROPY_LENGTH random bytes."""
     if len(entropy) != ENTROPY_LENGTH:
         raise ValueError(f"entropy must be {ENTROPY_LENGTH} bytes, not {len(entropy)}")
-    decision = view.steering.decide(service, view.steering.topology.client(address))
+    decision = state.steering.decide(service, state.steering.topology.client(address))
     ignore_health = decision.ranking.outcome == "open"
     firsts: list[Raced] = []
     for candidate in decision.preferences:
-        reachable = view.relays_at(
+        reachable = state.relays_at(
             service, candidate.site.id, decision.bucket, ignore_health=ignore_health
         )
         firsts += [(each.relay, candidate) for each in reachable[:1]]
@@ -99,20 +99,20 @@ def ticket(
         )
     near, rest = firsts[:NEAREST], firsts[NEAREST:]
     if rest:
-        near.append(_another(view, decision, near, rest, int.from_bytes(entropy[:2], "big")))
+        near.append(_another(state, decision, near, rest, int.from_bytes(entropy[:2], "big")))
     try:
-        credential = mint_probe(view.keys, expires_at=now + LIFETIME, entropy=entropy[2:])
+        credential = mint_probe(state.keys, expires_at=now + LIFETIME, entropy=entropy[2:])
     except ValueError as error:  # only the time can be out of range
         return AllocationRefused("clock", None, f"this allocator's clock cannot be right: {error}")
     relays = tuple((relay, each.rtt_ms) for relay, each in near)
     claim = TicketClaim(
         prefix=prefix_number(address),
-        seat=_seat(address, view.keys),
+        seat=_seat(address, state.keys),
         nonce=entropy[2:].hex(),
         relays=tuple(relay.id for relay, _ in relays),
         expires_at=credential.expires_at,
     )
-    return Ticket(credential, claim.proof(view.keys.routes, view.keys.signing), relays)
+    return Ticket(credential, claim.proof(state.keys.routes, state.keys.signing), relays)
 
 
 def prefix_number(address: Address) -> int:
@@ -127,13 +127,13 @@ def _seat(address: Address, keys: CredentialKeys) -> int:
 
 
 def _another(
-    view: AllocatorState, decision: Decision, near: list[Raced], rest: list[Raced], chance: int
+    state: AllocatorState, decision: Decision, near: list[Raced], rest: list[Raced], chance: int
 ) -> Raced:
     """A relay of one more region: of the client's exploration target if it may be explored now,
     else of one of `rest`. `chance` is 16 random bits."""
-    target = target_of(view, decision)
+    target = target_of(state, decision)
     if target is not None:
         held = {candidate.site.id for _, candidate in near}
-        for (_, relay), candidate in drawn(view, decision, target, held, [chance / 2**16]):
+        for (_, relay), candidate in drawn(state, decision, target, held, [chance / 2**16]):
             return relay, candidate
     return rest[chance % len(rest)]

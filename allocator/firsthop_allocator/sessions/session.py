@@ -20,7 +20,7 @@ from firsthop_allocator.allocations.answer_json import (
 from firsthop_allocator.allocations.exploring import CHANCE_LENGTH
 from firsthop_allocator.allocations.route import AllocationRefused, Offer, SessionRoute
 from firsthop_allocator.allocations.routing import find_route, media_regions, steered_service
-from firsthop_allocator.allocations.view import AllocatorState
+from firsthop_allocator.allocations.state import AllocatorState
 from firsthop_ice import ufrag
 from firsthop_ice.candidates import UdpAddress, candidate_lines
 from firsthop_ice.session_token import SessionName, make_token, read_token
@@ -46,9 +46,9 @@ class SessionAttempt:
     token: str
     password_key: bytes
 
-    def note(self, view: AllocatorState) -> str:
+    def note(self, state: AllocatorState) -> str:
         """The route and its reason as one line of JSON, for debugging."""
-        route, steering = self.route, view.steering
+        route, steering = self.route, state.steering
         value = {
             "relays": [_noted(offer) for offer in route.offers],
             "transceiver_region": route.transceiver_region,
@@ -68,7 +68,7 @@ def _noted(offer: Offer) -> dict[str, object]:
 
 
 def session_attempts(
-    view: AllocatorState,
+    state: AllocatorState,
     request: AllocationRequest,
     *,
     now: datetime,
@@ -85,31 +85,31 @@ def session_attempts(
     """
     if len(entropy) != ENTROPY_LENGTH:
         raise ValueError(f"entropy must be {ENTROPY_LENGTH} bytes, not {len(entropy)}")
-    service = steered_service(view, request.service)
+    service = steered_service(state, request.service)
     if isinstance(service, AllocationRefused):
         return service
-    client = view.steering.topology.client(request.address)
+    client = state.steering.topology.client(request.address)
     pinned, excluded = request.transceiver_region, request.exclude_relays
-    route = find_route(view, service, client, pinned=pinned, excluded=excluded)
+    route = find_route(state, service, client, pinned=pinned, excluded=excluded)
     if isinstance(route, AllocationRefused):
         return route
-    regions = (pinned,) if pinned else media_regions(view, service, client, route)
+    regions = (pinned,) if pinned else media_regions(state, service, client, route)
     drawn = int.from_bytes(entropy[:2], "big") % BUCKETS
     asked = [
         (region, each)
         for region in regions
         for each in sorted(
-            view.tables.transceivers.get(region, ()),
+            state.tables.transceivers.get(region, ()),
             key=lambda each: (rendezvous_draws(each.id, each.weight)[drawn], each.id),
         )
     ]
     if not asked:
         rule = "no transceiver of an eligible region has a signalling address and a wire id"
         return AllocationRefused("no_transceiver_region", None, rule)
-    last = resting | _unlikely(view.steering.status)
+    last = resting | _unlikely(state.steering.status)
     asked.sort(key=lambda pair: pair[1].id in last)
     try:
-        made = _mint(view, request, service, client, asked[:MAX_ATTEMPTS], now, entropy[2:])
+        made = _mint(state, request, service, client, asked[:MAX_ATTEMPTS], now, entropy[2:])
         return tuple(made)
     except ValueError as error:  # only the time can be out of range
         return AllocationRefused("clock", None, f"this allocator's clock cannot be right: {error}")
@@ -123,7 +123,7 @@ def _unlikely(status: Status) -> frozenset[str]:
 
 
 def _mint(
-    view: AllocatorState,
+    state: AllocatorState,
     request: AllocationRequest,
     service: Service,
     client: Client,
@@ -135,17 +135,17 @@ def _mint(
     chance = request.chance(entropy[MAX_ATTEMPTS * size :])
     for index, (region, transceiver) in enumerate(asked):
         excluded = request.exclude_relays
-        route = find_route(view, service, client, pinned=region, excluded=excluded, chance=chance)
+        route = find_route(state, service, client, pinned=region, excluded=excluded, chance=chance)
         if isinstance(route, AllocationRefused):  # a region without a wire id
             continue
         credential = ufrag.mint(
-            view.keys,
+            state.keys,
             region=route.wire_id,
             transceiver=transceiver.wire_id or 0,
             expires_at=now + timedelta(seconds=request.ttl),
             entropy=entropy[index * size : (index + 1) * size],
         )
-        key = region_password_key(view.keys.masters[credential.key_id], route.wire_id)
+        key = region_password_key(state.keys.masters[credential.key_id], route.wire_id)
         token = make_token(credential.ufrag, key)
         yield SessionAttempt(transceiver, route, credential, token, key)
 
@@ -167,14 +167,14 @@ class SessionLocation:
     password_key: bytes
 
 
-def locate_session(view: AllocatorState, token: str) -> SessionLocation | None:
+def locate_session(state: AllocatorState, token: str) -> SessionLocation | None:
     """The session that `token` names; None if no allocator of this deployment made the token, or if
     its key or transceiver is no longer in the plan."""
     name = read_token(token)
     if name is None:
         return None
-    master = view.keys.masters.get(name.claimed.key_id)
-    found = view.tables.transceiver_at.get((name.claimed.region, name.claimed.transceiver))
+    master = state.keys.masters.get(name.claimed.key_id)
+    found = state.tables.transceiver_at.get((name.claimed.region, name.claimed.transceiver))
     if master is None or found is None:
         return None
     key = region_password_key(master, name.claimed.region)
@@ -182,11 +182,11 @@ def locate_session(view: AllocatorState, token: str) -> SessionLocation | None:
 
 
 def renewed(
-    view: AllocatorState, at: SessionLocation, *, ttl: int, now: datetime, entropy: bytes
+    state: AllocatorState, at: SessionLocation, *, ttl: int, now: datetime, entropy: bytes
 ) -> Credential:
     """A fresh credential on the same route, for an ICE restart; `entropy` as for `ufrag.mint`."""
     return ufrag.mint(
-        view.keys,
+        state.keys,
         region=at.name.claimed.region,
         transceiver=at.name.claimed.transceiver,
         expires_at=now + timedelta(seconds=ttl),

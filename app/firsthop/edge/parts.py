@@ -20,8 +20,8 @@ from firsthop.edge.following.watch import InputWatch
 from firsthop.edge.isolation.detector import FeedSilence
 from firsthop.edge.isolation.pricing import IsolationPricing
 from firsthop.edge.reporting.demand import DemandBuffer
+from firsthop.edge.reporting.state import EdgeState
 from firsthop.edge.reporting.upload import upload
-from firsthop.edge.reporting.view import EdgeState
 from firsthop.edge.reporting.worker_reports import WorkerReports
 from firsthop.edge.settings import EdgeSettings, FeedSettings
 from firsthop.edge.workers.sockets import ListeningSockets
@@ -33,7 +33,7 @@ class EdgeParts:
     """The parts of an edge that its supervisor uses."""
 
     workers: EdgeWorkerPool
-    view: EdgeState
+    state: EdgeState
     received: asyncio.Event
     """Set by each message of a worker, since it may change the readiness."""
     loops: Sequence[Callable[[], Awaitable[object]]]
@@ -76,7 +76,7 @@ def wire(
     """`changed` starts the rebuild loop; `reload` makes the edge read all files again."""
     tables, in_force = TableStore(settings.state_dir / "tables", vantage=settings.region), InForce()
     uploaded, own = DemandBuffer(), DemandBuffer()
-    # Without a control plane, nothing would remove the content of the boards.
+    # Without a control plane, nothing would remove the content of the buffers.
     reports = WorkerReports([uploaded, own] if source.feed else [], retry=reload.set)
     workers = EdgeWorkerPool(settings, sockets, on_line=reports.take)
     isolation = IsolationPricing(
@@ -84,7 +84,7 @@ def wire(
         geo,
         tables=tables,
         in_force=in_force,
-        board=own,
+        buffer=own,
         totals=reports.counters.totals,
         on_change=changed.set,
     )
@@ -106,5 +106,5 @@ def wire(
     if isinstance(settings.source, FeedSettings):
         post = partial(upload, source, reports, uploaded, token=settings.source.token)
         loops += [post, isolation.run]
-    view = EdgeState(source, geo, tables, in_force, reports, workers.workers, isolation.isolated)
-    return EdgeParts(workers, view, reports.received, loops)
+    state = EdgeState(source, geo, tables, in_force, reports, workers.workers, isolation.isolated)
+    return EdgeParts(workers, state, reports.received, loops)

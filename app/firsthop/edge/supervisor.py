@@ -55,7 +55,7 @@ async def _serve(
     parts: EdgeParts, sockets: ListeningSockets, claimed: StateClaim, stop: asyncio.Event
 ) -> None:
     """Serve until `stop` is set, a successor has taken over, or a part fails."""
-    runner = HttpRunner(create_observability_app(parts.view))
+    runner = HttpRunner(create_observability_app(parts.state))
     await runner.setup()
     running = [loop() for loop in parts.loops]
     running += [_hold(parts, sockets, claimed, runner), stop.wait()]
@@ -91,9 +91,9 @@ async def _until_ready(parts: EdgeParts) -> None:
     """Wait until every worker has a table. Raises TakeOverError if that takes too long."""
     try:
         async with asyncio.timeout(READY_WITHIN_S):
-            while not parts.view.ready:
+            while not parts.state.ready:
                 await parts.received.wait()
                 parts.received.clear()
     except TimeoutError:
         rule = f"not ready within {READY_WITHIN_S:.0f} s, so the other edge keeps running"
-        raise TakeOverError(f"{rule}: {parts.view.in_force.error or 'no table'}") from None
+        raise TakeOverError(f"{rule}: {parts.state.in_force.error or 'no table'}") from None

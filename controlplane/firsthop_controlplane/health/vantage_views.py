@@ -44,8 +44,8 @@ class VantageViews:
     """Vantages whose own network is broken, by address family."""
     of_relays: dict[str, dict[str, VantageVerdict]] = field(default_factory=dict)
     """The view of each whole relay, by vantage; without the excluded vantages."""
-    certificates: dict[RelayAddress, dict[ReportingProber, datetime]] = field(default_factory=dict)
-    """When the certificate at an address expires, by each prober that received it."""
+    certificates: dict[RelayAddress, tuple[datetime, ReportingProber]] = field(default_factory=dict)
+    """When the certificate at an address expires, and the prober that received it last."""
     _reported: dict[RelayAddress, dict[ReportingProber, AddressView]] = field(default_factory=dict)
     """Views of each address, by prober."""
     _counted: dict[RelayAddress, dict[str, Liveness]] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class VantageViews:
             )
             checks[address] = report.part, view.checked_at
             if view.certificate_ends is not None:
-                self.certificates.setdefault(address, {})[prober] = view.certificate_ends
+                self.certificates[address] = view.certificate_ends, prober
         for address in before.keys() - checks.keys():
             self._reported.get(address, {}).pop(prober, None)
         self._vantage_of[prober] = report.vantage
@@ -86,7 +86,9 @@ class VantageViews:
         """Drop everything that a prober reported."""
         for address in self._checks.pop(prober, {}):
             self._reported.get(address, {}).pop(prober, None)
-            self.certificates.get(address, {}).pop(prober, None)
+        self.certificates = {
+            address: known for address, known in self.certificates.items() if known[1] != prober
+        }
         self._vantage_of.pop(prober, None)
 
     def update(self, relays: Mapping[str, Relay], now: datetime) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from itertools import chain
 from typing import Literal, NamedTuple
 
 from firsthop_controlplane.health.depool_guard import DepoolGuard
@@ -83,8 +82,8 @@ class VerdictEvaluator:
     def certificate_ends(self, relay: str) -> datetime | None:
         """When the first of a relay's certificates expires; None if no prober received one."""
         known = self._views.certificates
-        ends = (known.get((relay, family), {}).values() for family in FAMILIES)
-        return min(chain.from_iterable(ends), default=None)
+        ends = [known[relay, family][0] for family in FAMILIES if (relay, family) in known]
+        return min(ends, default=None)
 
     def evaluate(
         self,

@@ -70,8 +70,11 @@ def candidates_up(
         and site.state is State.ACTIVE
         and site.weight > 0
     ]
-    missed = _families(found.configured[index] for index in wanted)
-    missed -= _families(found.up[index] for index in wanted)
+    configured, up = (
+        families_of(each for index in wanted for each in layer[index])
+        for layer in (found.configured, found.up)
+    )
+    missed = configured - up
     return _candidates_up(sites, status, vantage, now, missed) if missed else found
 
 
@@ -107,20 +110,16 @@ def families_differ(candidates: CandidatesUp, sites: Sequence[Site], service: Se
         and (service.regions is None or site.id in service.regions)
     ]
     for layer in (candidates.up, candidates.configured, candidates.drained):
-        had = [_families([layer[index]]) for index in mine if layer[index]]
+        had = [families_of(layer[index]) for index in mine if layer[index]]
         if len(set(had)) > 1:
             return True
     return False
 
 
-def _families(groups: Iterable[Iterable[Endpoint]]) -> frozenset[Family]:
+def families_of(endpoints: Iterable[Endpoint]) -> frozenset[Family]:
     """The families in which any endpoint has an address."""
     return frozenset(
-        family
-        for group in groups
-        for each in group
-        for family in FAMILIES
-        if getattr(each, family) is not None
+        family for each in endpoints for family in FAMILIES if getattr(each, family) is not None
     )
 
 

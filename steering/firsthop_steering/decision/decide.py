@@ -53,11 +53,14 @@ class Steering:
         vantage: str | None = None,
         rtt: RttMap | None = None,
         prices: Prices | None = None,
+        family: Family | None = None,
+        both: Steering | None = None,
     ) -> None:
-        """`vantage` names the location that answers; services whose view is local use its verdicts.
+        """`vantage` names the location that answers; services whose view is local use its views.
 
         `rtt` must be a map of `topology`; by default it is the geographic prior. Default prices
-        are 0.
+        are 0. `family` is that of the addresses that are decided about (None: both, from one
+        region), and `both` then the steering of both families.
         """
         self.topology = topology
         self.status = status
@@ -66,13 +69,11 @@ class Steering:
         self.rtt = rtt or RttMap(topology)
         self.prices = prices
         self._candidates: dict[tuple[Pool, str | None, tuple[str, ...] | None], CandidatesUp] = {}
-        self._rules: dict[tuple[str, Pool], tuple[Rule, ...]] = {}
+        self._rules: dict[tuple[str, Pool], tuple[Rule, ...]] = both._rules if both else {}
         self._charges: dict[tuple[str, Pool], tuple[int, ...]] = {}
         self._memo: dict[object, Ranking] = {}
-        self.family: Family | None = None
-        """The family of the addresses that are decided about; None: both, from one region."""
-        self._whole: Steering | None = None
-        """The steering of both families, if this is that of one."""
+        self.family = family
+        self._both = both
         self._of_family: dict[Family, Steering] = {}
         self._differs: dict[str, bool] = {}
 
@@ -92,8 +93,8 @@ class Steering:
         found = self._differs.get(service.id)
         if found is None:
             pool = service.answer_pool
-            field, sites = self.candidates_up(service, pool), self.topology.pools[pool]
-            found = self._differs[service.id] = families_differ(field, sites, service)
+            available, sites = self.candidates_up(service, pool), self.topology.pools[pool]
+            found = self._differs[service.id] = families_differ(available, sites, service)
         return found
 
     def only(self, family: Family) -> Steering:
@@ -107,8 +108,9 @@ class Steering:
                 vantage=self.vantage,
                 rtt=self.rtt,
                 prices=self.prices,
+                family=family,
+                both=self,
             )
-            found.family, found._whole, found._rules = family, self, self._rules
         return found
 
     def candidates_up(self, service: Service, pool: Pool) -> CandidatesUp:
@@ -129,11 +131,11 @@ class Steering:
         allowed: tuple[str, ...] | None,
     ) -> CandidatesUp:
         sites = self.topology.pools[pool]
-        if self._whole is None or self.family is None:
+        if self._both is None or self.family is None:
             return candidates_up(sites, self.status, vantage=vantage, now=self.now, allowed=allowed)
-        field = self._whole.candidates_up(service, pool)
+        available = self._both.candidates_up(service, pool)
         # Media regions are reached by relays, whatever the client's family.
-        return field if pool == "media" else of_family(field, sites, self.family)
+        return available if pool == "media" else of_family(available, sites, self.family)
 
     def usable(
         self, service: Service, pool: Pool, site: int, *, ignore_health: bool
@@ -142,10 +144,10 @@ class Steering:
 
         With `ignore_health` those that operators enabled; if there are none, those that they drain.
         """
-        field = self.candidates_up(service, pool)
+        available = self.candidates_up(service, pool)
         if not ignore_health:
-            return field.up[site]
-        return field.configured[site] or field.drained[site]
+            return available.up[site]
+        return available.configured[site] or available.drained[site]
 
     def weights(self, service: Service, pool: Pool, *, ignore_health: bool) -> Sequence[int]:
         """Per cent of the clients reaching each site of the pool that the site keeps."""
@@ -158,8 +160,8 @@ class Steering:
 
         A region that has relays up, but none of this family, is not lost.
         """
-        if self._whole is not None:
-            return self._whole.prices_us(service, pool)
+        if self._both is not None:
+            return self._both.prices_us(service, pool)
         found = self._charges.get((service.id, pool))
         if found is None:
             sites = [site.id for site in self.topology.pools[pool]]
@@ -181,7 +183,7 @@ class Steering:
     ) -> list[str]:
         """For each site of the pool the reason why it is not eligible; empty if it is eligible."""
         allowed = service.transceiver_regions if pool == "media" else service.regions
-        field = self.candidates_up(service, pool)
+        available = self.candidates_up(service, pool)
         reasons = []
         for index, site in enumerate(self.topology.pools[pool]):
             if allowed is not None and site.id not in allowed:
@@ -190,25 +192,30 @@ class Steering:
                 reason = f"override {rule.id} allows only {', '.join(rule.regions)}"
             elif rule is not None and rule.mode == "avoid" and site.id in rule.regions:
                 reason = f"override {rule.id} avoids it"
-            elif "drains" in ignored and site.state is not State.DISABLED and field.drained[index]:
+            elif (
+                "drains" in ignored
+                and site.state is not State.DISABLED
+                and available.drained[index]
+            ):
                 reason = ""
             elif site.state is not State.ACTIVE:
                 reason = f"its state is {site.state}"
             elif site.weight == 0:
                 reason = "its weight is 0"
-            elif not field.configured[index]:
-                lacks = self._whole and self._whole.candidates_up(service, pool).configured[index]
-                reason = f"none of its endpoints is active{self._and_has if lacks else ''}"
-            elif "health" not in ignored and not field.up[index]:
-                lacks = self._whole and self._whole.candidates_up(service, pool).up[index]
-                reason = f"none of its endpoints is up{self._and_has if lacks else ''}"
+            elif not available.configured[index]:
+                others = self._both and self._both.candidates_up(service, pool).configured[index]
+                reason = f"none of its endpoints is active{self._with_address if others else ''}"
+            elif "health" not in ignored and not available.up[index]:
+                others = self._both and self._both.candidates_up(service, pool).up[index]
+                reason = f"none of its endpoints is up{self._with_address if others else ''}"
             else:
                 reason = ""
             reasons.append(reason)
         return reasons
 
     @property
-    def _and_has(self) -> str:
+    def _with_address(self) -> str:
+        """How a reason ends if endpoints are left that have only the other family."""
         return f" and has an {'IPv6' if self.family == 'ipv6' else 'IPv4'} address"
 
     def eligibility(
@@ -222,7 +229,7 @@ class Steering:
         reasons = self.ineligible_reasons(service, pool, rule)
         if not all(reasons):
             return reasons, "steered"
-        if self._whole and self._whole.eligibility(service, pool, rule)[1] == "steered":
+        if self._both and self._both.eligibility(service, pool, rule)[1] == "steered":
             return reasons, "closed"  # the other family is up: no address is better than a dead one
         if service.when_all_down == "open" or pool == "media":
             for ignored in _LAST_RESORTS[:1] if pool == "media" else _LAST_RESORTS:
@@ -266,10 +273,10 @@ class Steering:
         rtt, sources = self._rtt(pool, column)
         base = base_us(self.topology.pools[pool], rtt).tolist()
         prices = self.prices_us(service, pool)
-        field = self.candidates_up(service, pool)
+        available = self.candidates_up(service, pool)
         # Only media regions are demoted when full: a DNS answer may be cached for longer than the
         # region stays full.
-        full = field.full if pool == "media" else (False,) * len(field.full)
+        full = available.full if pool == "media" else (False,) * len(available.full)
         weights = self.weights(service, pool, ignore_health=outcome == "open")
         candidates = [
             Candidate(
@@ -280,7 +287,7 @@ class Steering:
                 prices[index],
                 tier(rule, site.id) + full[index] * _FULL_TIER,
                 weights[index],
-                len(field.up[index]),
+                len(available.up[index]),
                 reasons[index],
                 full[index],
             )

@@ -6,7 +6,7 @@ import re
 from datetime import timedelta
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
 from firsthop_steering.plan.model import (
     AwareTime,
@@ -96,7 +96,7 @@ class VantageView(Model):
     checked_at: AwareTime
     duration_ms: float | None = Field(default=None, ge=0)
     """Duration of the last successful check."""
-    certificate_ends: AwareTime | None = None
+    certificate_ends: AwareDatetime | None = None
     """Expiry of the certificate presented in the last successful check of kind tls."""
     reason: Reason = ""
     """Why the last check failed; empty if it succeeded."""

@@ -8,7 +8,7 @@ uniqueness) are in `firsthop_steering.plan.document`.
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Annotated, Literal
 
@@ -80,14 +80,15 @@ def _time(given: object) -> object:
     return datetime.fromisoformat(given.upper())
 
 
-FIRST_YEAR, LAST_YEAR = 1970, 8999
-"""Years that a time may be in: PostgreSQL and arithmetic with clocks fail near the ends of the
-calendar."""
+MIN_TIME = datetime(1, 1, 2, tzinfo=UTC)
+MAX_TIME = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+"""Bounds of a time: the database reads the very ends of the calendar as infinities, and other time
+zones have no name for them."""
 
 
-def _in_years(time: datetime) -> datetime:
-    if not FIRST_YEAR < time.year <= LAST_YEAR:
-        raise ValueError(f"must be later than {FIRST_YEAR} and not later than {LAST_YEAR}")
+def _bounded(time: datetime) -> datetime:
+    if not MIN_TIME <= time <= MAX_TIME:
+        raise ValueError(f"must be from {MIN_TIME.isoformat()} to {MAX_TIME.isoformat()}")
     return time
 
 
@@ -95,7 +96,7 @@ Ipv4 = Annotated[IPv4Address, BeforeValidator(_no_number)]
 Ipv6 = Annotated[IPv6Address, BeforeValidator(_no_number)]
 IpAddress = Annotated[IPv4Address | IPv6Address, BeforeValidator(_no_number)]
 Cidr = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
-AwareTime = Annotated[AwareDatetime, BeforeValidator(_time), AfterValidator(_in_years)]
+AwareTime = Annotated[AwareDatetime, BeforeValidator(_time), AfterValidator(_bounded)]
 
 
 class Region(Model):

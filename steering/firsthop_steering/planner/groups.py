@@ -250,9 +250,9 @@ def supply_of(steering: Steering, asked_loads: Mapping[str, int] | None = None) 
     plan, sites = steering.topology.plan, steering.topology.pools["relays"]
     stated = {relay.id: relay.capacity for relay in plan.document.relays}
     statuses = steering.status.relays
-    field = candidates_up(sites, steering.status, vantage=None, now=steering.now)
+    available = candidates_up(sites, steering.status, vantage=None, now=steering.now)
     capacity, sessions = np.zeros(len(sites)), np.zeros(len(sites))
-    for at, up in enumerate(field.up):
+    for at, up in enumerate(available.up):
         carried = []
         for each in up:
             capacity_of, entry = stated[each.id], statuses.get(each.id)
@@ -266,7 +266,10 @@ def supply_of(steering: Steering, asked_loads: Mapping[str, int] | None = None) 
             carried = [float(np.nanmean(carried))] * len(carried)
         sessions[at] = sum(carried)
     lost = np.array(
-        [bool(wanted) and not up for wanted, up in zip(field.configured, field.up, strict=True)],
+        [
+            bool(wanted) and not up
+            for wanted, up in zip(available.configured, available.up, strict=True)
+        ],
         dtype=bool,
     )
     is_stated = any(each is not None for each in stated.values())
@@ -287,13 +290,13 @@ def restored(
     """Demand and capacity to plan for the return of lost regions; None if none is lost."""
     if not lost.any():
         return None
-    field = candidates_up(
+    available = candidates_up(
         steering.topology.pools["relays"], steering.status, vantage=None, now=steering.now
     )
     back = {
         relay.id: RelayStatus(verdict="up")
         for at in np.flatnonzero(lost).tolist()
-        for relay in field.configured[at]
+        for relay in available.configured[at]
     }
     relays = {**steering.status.relays, **back}
     status = steering.status.model_copy(update={"relays": relays})

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 
-from firsthop_steering.decision.availability import FAMILIES
+from firsthop_steering.decision.candidates_up import families_of
 from firsthop_steering.decision.decide import Steering
-from firsthop_steering.decision.topology import Endpoint
-from firsthop_steering.plan.model import Family, Service
+from firsthop_steering.plan.model import Service
 
 
 def affected(before: Steering, after: Steering) -> tuple[str, ...]:
@@ -26,12 +25,13 @@ def _services(steering: Steering) -> dict[str, Hashable]:
 
 def _inputs(steering: Steering, service: Service) -> Hashable:
     pool = service.answer_pool
-    field = steering.candidates_up(service, pool)
+    available = steering.candidates_up(service, pool)
     sites = tuple(
         (
             site.id, site.latitude, site.longitude, site.weight, site.bias_us, site.state,
-            bool(field.up[index]), bool(field.configured[index]), bool(field.drained[index]),
-            field.weights[index], _families(field.up[index]), _families(field.drained[index]),
+            bool(available.up[index]), bool(available.configured[index]),
+            bool(available.drained[index]), available.weights[index],
+            families_of(available.up[index]), families_of(available.drained[index]),
         )
         for index, site in enumerate(steering.topology.pools[pool])
     )  # fmt: skip
@@ -43,8 +43,3 @@ def _inputs(steering: Steering, service: Service) -> Hashable:
         steering.rules(service, pool),
         sites,
     )
-
-
-def _families(endpoints: Iterable[Endpoint]) -> frozenset[Family]:
-    """The families of their addresses: each may be steered by itself."""
-    return frozenset(f for each in endpoints for f in FAMILIES if getattr(each, f) is not None)

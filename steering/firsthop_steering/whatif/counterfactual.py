@@ -155,19 +155,17 @@ def _family(question: Hypothetical) -> _Found:
         return None
     because = "the service steers families separately, and none of its endpoints has this one"
     family = str(question.mine.family)
-    change = NeededChange(
-        f"{question.endpoints}/{enabled[0].id}", family, None, None, because
-    )  # fmt: skip
+    change = NeededChange(f"{question.endpoints}/{enabled[0].id}", family, None, None, because)
     return change, question
 
 
 def _down(question: Hypothetical) -> _Found:
     """At least one enabled endpoint must be up, unless health is ignored."""
-    field = question.mine.candidates_up(question.hypothetical_service, question.pool)
-    wanted = field.configured[question.index]
-    if field.up[question.index] or not wanted or question.ignores_health:
+    available = question.mine.candidates_up(question.hypothetical_service, question.pool)
+    wanted = available.configured[question.index]
+    if available.up[question.index] or not wanted or question.ignores_health:
         return None
-    availability = field.availabilities[wanted[0].id]
+    availability = available.availabilities[wanted[0].id]
     status = (
         availability.verdict
         if availability.accepts_sessions or availability.verdict == "down"
@@ -264,4 +262,6 @@ def _price(mine: Candidate, gap: int, drawn: int) -> NeededChange | None:
     )  # fmt: skip
 
 
-_FINDERS = (*(_service, _override, _state, _idle, _idle_by_weight, _family, _down, _weight, _tier),)
+_FINDERS = (
+    _service, _override, _state, _idle, _idle_by_weight, _family, _down, _weight, _tier,
+)  # fmt: skip

@@ -13,7 +13,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
-from firsthop_allocator.allocations.view import Holder
+from firsthop_allocator.allocations.state import Holder
 from firsthop_allocator.http.app import create_app
 from firsthop_allocator.http.schema import AllocationAnswer, ProblemAnswer, RegionsAnswer
 from firsthop_allocator.settings import MAX_BODY, AllocatorSettings
@@ -32,7 +32,7 @@ from support.allocator_server import (
     faulty_fields,
     running,
 )
-from support.allocator_world import BERLIN, KEYS, NOWHERE, RELAYS, SAO_PAULO, view_of
+from support.allocator_world import BERLIN, KEYS, NOWHERE, RELAYS, SAO_PAULO, state_of
 from support.worlds import NOW, status_of
 
 pytestmark = pytest.mark.e2e
@@ -70,7 +70,7 @@ async def test_an_answer_moves_with_the_view() -> None:
     """One assignment later the dead region is answered with no more."""
     async with running() as server:
         before = (await server.post({"client_ip": BERLIN}))[1]
-        server.holder.view = view_of(status_of(number=8, fra_1="down", fra_2="down"))
+        server.holder.state = state_of(status_of(number=8, fra_1="down", fra_2="down"))
         after = (await server.post({"client_ip": BERLIN}))[1]
         assert (before["relays"][0]["region"], after["relays"][0]["region"]) == ("fra", "iad")
         assert (before["decision"]["status"], after["decision"]["status"]) == (7, 8)
@@ -141,7 +141,7 @@ async def test_refusals_are_problem_documents() -> None:
 async def test_our_own_refusals_ask_to_come_back() -> None:
     """503 with Retry-After where no transceiver region takes sessions."""
     async with running() as server:
-        server.holder.view = view_of(transceivers=[])
+        server.holder.state = state_of(transceivers=[])
         status, document, headers = await server.post({"client_ip": BERLIN})
         assert status == 503
         assert int(headers["Retry-After"]) > 0
@@ -154,7 +154,7 @@ async def test_a_fault_of_ours_says_nothing_of_its_cause() -> None:
     def broken(_: int) -> bytes:
         raise RuntimeError("secret of the house")
 
-    app = create_app(Holder(view_of()), SETTINGS, entropy=broken)
+    app = create_app(Holder(state_of()), SETTINGS, entropy=broken)
     async with TestClient(TestServer(app)) as client:
         response = await client.post("/v1/allocations", json={}, headers=BEARER)
         assert response.status == 500
@@ -172,7 +172,7 @@ async def test_readiness_and_health() -> None:
         status, document, headers = await server.post({"client_ip": BERLIN})
         assert (status, document["type"]) == (503, "urn:firsthop:problem:not-ready")
         assert "Retry-After" in headers
-        server.holder.view = view_of()
+        server.holder.state = state_of()
         status, said, _ = await server.get("/readyz", {})
         assert (status, said["ready"]) == (200, True)
         assert (said["plan"]["number"], said["status"]["number"]) == (41, 7)
@@ -187,7 +187,7 @@ async def test_the_share_explores_and_is_counted() -> None:
     latency = Latency(number=1, lineage="test", created_at=NOW, explore=explore)
     near = [{**each, "region": "fra"} if each["region"] == "gru" else each for each in RELAYS]
     async with running() as server:
-        server.holder.view = view_of(latency=latency, relays=near)
+        server.holder.state = state_of(latency=latency, relays=near)
         bodies = [(await server.post({"client_ip": BERLIN}))[1] for _ in range(200)]
         explored = [each["decision"]["explored"] for each in bodies]
         assert not any(explored[:5])
@@ -229,7 +229,7 @@ async def test_metrics() -> None:
 async def test_regions_are_ranked_for_the_caller() -> None:
     """Nearest first, one chosen, relays with their state; unlocated callers have no distance."""
     async with running() as server:
-        server.holder.view = view_of(status_of(fra_1="down"))
+        server.holder.state = state_of(status_of(fra_1="down"))
         status, answer, headers = await server.get(f"/v1/regions?client_ip={SAO_PAULO}")
         assert (status, headers["Cache-Control"]) == (200, "no-store")
         RegionsAnswer.model_validate(answer)

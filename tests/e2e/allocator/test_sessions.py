@@ -239,7 +239,7 @@ async def test_turn_servers_come_as_links_with_a_credential_that_ends(tmp_path: 
         assert expiry is not None
         assert 590 < expiry - datetime.now(UTC).timestamp() < 620
         made = turn_credential(
-            here.allocator.holder.view.turn_secret,
+            here.allocator.holder.state.turn_secret,
             expires_at=datetime.fromtimestamp(expiry, UTC),
             name="7",
         )

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from field.namespaces import Switch
 from field.namespaces import why_not as no_namespaces
 from firsthop_allocator.settings import AllocatorSettings
 from firsthop_ice.ufrag import UFRAG_LENGTH, claims
 from support.allocator_server import BEARER, DIGESTS
-from support.calls import RELAY_PORT, relay, world
+from support.call_site import call_site
 from support.firefox import page, why_not
 
 pytestmark = [
@@ -24,46 +22,32 @@ pytestmark = [
 
 
 async def test_firefox_calls_through_the_relay(tmp_path: Path) -> None:
-    """Data and audio come back, and the relay has had them. In a place of its own, for Firefox
-    refuses a pair whose mapped address is a loopback one."""
-    with ExitStack() as stack:
-        place = stack.enter_context(Switch()).place("site", "10.77.0.1")
-        stack.enter_context(place.entered())
-        async with (
-            world(tmp_path, host=place.address) as (here, _),
-            relay(tmp_path, here.transceivers, address=place.address) as between,
-            page(f"http://{place.address}:{here.allocator.port}/healthz") as tab,
-        ):
-            here.plan([(between.address, RELAY_PORT)])
-            url = f"http://{place.address}:{here.allocator.port}/v1/sessions"
-            made = await tab.evaluate(
-                "([url, headers]) => open_call(url, headers, {audio: true})", [url, BEARER]
-            )
-            ufrag = made["etag"].strip('"')
-            name = claims(ufrag)
-            assert name is not None
-            assert (len(ufrag), name.region) == (UFRAG_LENGTH, 7)
-            await tab.evaluate("echo('hello')")
-            assert (await tab.evaluate("heard()"))["packets"] > 20
-            counted = await between.counts()
-            assert counted["sessions"] == 1
-            assert counted['packets_forwarded_total{to="upstream"}'] > 20
-            assert await tab.evaluate("hang_up()") == 200
+    """Data and audio come back, and the relay has had them. Firefox refuses a pair whose mapped
+    address is a loopback one."""
+    async with call_site(tmp_path) as site, page(f"{site.allocator}/healthz") as tab:
+        made = await tab.evaluate(
+            "([url, headers]) => open_call(url, headers, {audio: true})", [site.sessions, BEARER]
+        )
+        ufrag = made["etag"].strip('"')
+        name = claims(ufrag)
+        assert name is not None
+        assert (len(ufrag), name.region) == (UFRAG_LENGTH, 7)
+        await tab.evaluate("echo('hello')")
+        assert (await tab.evaluate("heard()"))["packets"] > 20
+        counted = await site.relay.counts()
+        assert counted["sessions"] == 1
+        assert counted['packets_forwarded_total{to="upstream"}'] > 20
+        assert await tab.evaluate("hang_up()") == 200
 
 
 async def test_firefox_measures_a_relay(tmp_path: Path) -> None:
     """With the allocator's snippet, as Chromium does."""
     public = AllocatorSettings(token_digests=DIGESTS, public=True)
-    with ExitStack() as stack:
-        place = stack.enter_context(Switch()).place("site", "10.77.0.1")
-        stack.enter_context(place.entered())
-        async with (
-            world(tmp_path, host=place.address, settings=public) as (here, _),
-            relay(tmp_path, [], address=place.address) as measured,
-            page(f"http://{place.address}:{here.allocator.port}/healthz") as tab,
-        ):
-            here.plan([(measured.address, RELAY_PORT)])
-            samples = await tab.evaluate("import('/v1/race.js').then(({ race }) => race())")
-            assert [each["relay"] for each in samples] == ["fra-1"]
-            assert 0 < samples[0]["rtt_ms"] < 1000
-            assert (await measured.counts())["packets_answered_total"] >= 1
+    async with (
+        call_site(tmp_path, settings=public) as site,
+        page(f"{site.allocator}/healthz") as tab,
+    ):
+        samples = await tab.evaluate("import('/v1/race.js').then(({ race }) => race())")
+        assert [each["relay"] for each in samples] == ["fra-1"]
+        assert 0 < samples[0]["rtt_ms"] < 1000
+        assert (await site.relay.counts())["packets_answered_total"] >= 1

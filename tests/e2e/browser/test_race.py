@@ -10,7 +10,7 @@ import pytest
 from firsthop_allocator.settings import AllocatorSettings
 from support.allocator_server import DIGESTS
 from support.allocator_server import running as running_allocator
-from support.allocator_world import REGIONS, view_of
+from support.allocator_world import REGIONS, state_of
 from support.browsers import page, why_not
 from support.calls import CALL_S, MEDIA, relay
 from support.standin import own_address
@@ -31,7 +31,7 @@ async def test_a_page_measures_every_relay_that_answers_and_reports_once(tmp_pat
         relays = [await stack.enter_async_context(relay(tmp_path, [])) for _ in range(2)]
         places = [*(each.address for each in relays), own_address()]  # the last one is dead
         allocator = await stack.enter_async_context(running_allocator(PUBLIC, within=CALL_S))
-        allocator.holder.view = view_of(
+        allocator.holder.state = state_of(
             regions=REGIONS[:3],
             relays=[
                 {"id": f"{region['id']}-1", "region": region["id"], "ipv4": host}

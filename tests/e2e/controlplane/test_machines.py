@@ -139,12 +139,15 @@ async def test_operators_see_what_agents_report_and_when_certificates_end(deploy
     prober = await deployed.token_of("prober")
     seen = _report("a", "up", "fra-1", "fra-2")
     ends = (_now() + timedelta(days=9)).isoformat()
+    endless = "9999-12-31T23:59:59Z"  # a certificate that does not expire, RFC 5280 §4.1.2.5
+    seen["views"][0] |= {"certificate_ends": endless}
     seen["views"][1] |= {"family": "ipv6", "certificate_ends": ends}
     assert await _results(deployed, prober, seen) == 204
     status = (await deployed.get("/v1/status")).body
     assert {name: each["cpu"] for name, each in status["reports"].items()} == {"fra-1": 0.25}
     assert status["reports"]["fra-1"]["drops_per_second"] == 2.0
-    assert [*status["certificates"]] == ["fra-2"]
+    assert [*status["certificates"]] == ["fra-1", "fra-2"]
+    assert status["certificates"]["fra-1"] == endless
     assert datetime.fromisoformat(status["certificates"]["fra-2"]) == datetime.fromisoformat(ends)
     made = next(
         each

@@ -14,7 +14,7 @@ from firsthop_healthchecks.probes.turn import TurnProbe
 from firsthop_ice.turn import turn_credential, turn_secret
 from firsthop_steering.feed.reports import ProbeTarget
 from support.allocator_server import BEARER
-from support.allocator_world import KEYS, REGIONS, view_of
+from support.allocator_world import KEYS, REGIONS, state_of
 from support.browsers import page
 from support.browsers import why_not as no_browser
 from support.calls import RELAY_PORT, world
@@ -96,7 +96,7 @@ async def test_a_browser_goes_by_the_allocations_turn_server(tmp_path: Path) -> 
             "relays": relays,
             "transceivers": [here.transceivers[0].planned()],
         }
-        here.allocator.holder.view = view_of(**plan)
+        here.allocator.holder.state = state_of(**plan)
         _, allocation, _ = await here.allocator.post({"client_ip": "10.1.1.1"})
         (given,) = allocation["ice_servers"]
         assert [each.split(":")[1] for each in given["urls"]] == [turn.address, spare]
@@ -113,7 +113,7 @@ async def test_a_browser_goes_by_the_allocations_turn_server(tmp_path: Path) -> 
 
         await turn.kill()
         assert isinstance(await TurnProbe().check(target(turn.address, timeout_s=0.5)), Failed)
-        here.allocator.holder.view = view_of(status_of(number=8, fra_turn="down"), **plan)
+        here.allocator.holder.state = state_of(status_of(number=8, fra_turn="down"), **plan)
         _, allocation, _ = await here.allocator.post({"client_ip": "10.1.1.1"})
         (given,) = allocation["ice_servers"]
         assert [each.split(":")[1] for each in given["urls"]] == [spare]

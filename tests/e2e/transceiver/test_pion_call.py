@@ -1,8 +1,7 @@
-"""A Pion client, as of Go servers and apps, through a relay's place."""
+"""A Pion client, as of Go servers and apps, through a forwarder in a relay's place."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import shutil
@@ -12,11 +11,13 @@ import pytest
 
 from firsthop_ice.ufrag import claims
 from support.allocator_server import BEARER
+from support.call_site import output_of
 from support.calls import RELAY_PORT, world
 
 MODULE = Path(__file__).parent / "pion"
 GO = shutil.which("go") or shutil.which("/usr/local/go/bin/go") or ""
 BUILD_S, CALL_S = 600.0, 30.0
+GO_ENV = {**os.environ, "GOFLAGS": "-mod=readonly -buildvcs=false"}
 
 pytestmark = [
     pytest.mark.e2e,
@@ -24,34 +25,20 @@ pytestmark = [
 ]
 
 
-async def run(program: Path | str, *arguments: str, cwd: Path, within: float) -> tuple[int, str]:
-    """Exit status, and what it said."""
-    process = await asyncio.create_subprocess_exec(
-        program,
-        *arguments,
-        cwd=cwd,
-        env={**os.environ, "GOFLAGS": "-mod=readonly -buildvcs=false"},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    async with asyncio.timeout(within):
-        said, _ = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, said.decode()
-
-
 async def test_a_pion_client_goes_by_the_relay_and_comes_back(tmp_path: Path) -> None:
     """Its own candidates are taken out of the offer, and its one pair is the relay."""
     client = tmp_path / "client"
-    code, said = await run(GO, "mod", "download", cwd=MODULE, within=BUILD_S)
+    code, said = await output_of(GO, "mod", "download", cwd=MODULE, within=BUILD_S, env=GO_ENV)
     if code:
         pytest.skip(f"the Go modules cannot be had: {said.splitlines()[-1:]}")
-    code, said = await run(GO, "build", "-o", str(client), ".", cwd=MODULE, within=BUILD_S)
+    code, said = await output_of(
+        GO, "build", "-o", client, ".", cwd=MODULE, within=BUILD_S, env=GO_ENV
+    )
     assert code == 0, said
     async with world(tmp_path, through=True) as (here, relay):
         assert relay is not None
         token = BEARER["Authorization"].partition(" ")[2]
-        code, said = await run(client, here.url, token, "hello", cwd=tmp_path, within=CALL_S)
+        code, said = await output_of(client, here.url, token, "hello", cwd=tmp_path, within=CALL_S)
         assert code == 0, said
         got = json.loads(said)
         assert got["echo"] == "hello"

@@ -47,14 +47,14 @@ class Rebuilder:
         self._workers = workers
         self._in_force = in_force
         self._changed = changed
-        self._tell_options = send_options
+        self._send_options = send_options
 
     async def run(self) -> None:
         """Rebuild after every change, until cancelled."""
         while True:
             await self._changed.wait()
             self._changed.clear()
-            self._tell_options()
+            self._send_options()
             wanted = self._wanted.now()
             if wanted is not None:
                 await self._rebuild(wanted)

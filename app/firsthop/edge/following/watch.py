@@ -58,7 +58,7 @@ class InputWatch:
         self._source = source
         self._geo = geo
         self._reload = reload
-        self._on_look = on_tick
+        self._on_tick = on_tick
         self._on_change = on_change
         self._files = FileWatch()
 
@@ -70,7 +70,7 @@ class InputWatch:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(INTERVAL_S):
                     await self._reload.wait()
-            self._on_look()
+            self._on_tick()
             self._source.save_pending()
             if self._files_changed() or self._reload.is_set():
                 self._reload.clear()

@@ -57,7 +57,7 @@ class IsolatedPlanner:
 
     def __init__(
         self,
-        board: DemandBuffer,
+        buffer: DemandBuffer,
         totals: Callable[[], Totals],
         loads: LoadWatch,
         *,
@@ -67,7 +67,7 @@ class IsolatedPlanner:
         """`on_change` is called if the prices change, and when they end."""
         self.prices: Prices | None = None
         """These replace the received prices, unless None."""
-        self._board = board
+        self._buffer = buffer
         self._totals = totals
         self._loads = loads
         self._clock = clock
@@ -97,7 +97,7 @@ class IsolatedPlanner:
         if self._detector.look(fed=inputs.fed, now=now):
             self._change(inputs.received, now)
         if inputs.plan is None or inputs.status is None or inputs.geo is None:
-            self._board.forget(self._totals())
+            self._buffer.forget(self._totals())
             return
         groups = await self._group(inputs.plan, inputs.geo, inputs)
         if now - self._counted_at >= REPORT_S:
@@ -147,12 +147,12 @@ class IsolatedPlanner:
             self._on_change()
 
     def _count(self, groups: ClientGroups) -> None:
-        answers = self._board.due(self._totals())
+        answers = self._buffer.due(self._totals())
         if answers:
             now = datetime.now(UTC)
             report = DemandReport(since=now, until=now, answers=answers)
             self._planner.take(report, groups, self._clock())
-            self._board.reported(answers)
+            self._buffer.reported(answers)
 
     async def _plan(self, groups: ClientGroups, status: Status, held: Prices | None) -> None:
         sessions = {relay: each.sessions for relay, each in self._loads.loads().items()}

@@ -29,18 +29,18 @@ class IsolationPricing:
         *,
         tables: TableStore,
         in_force: InForce,
-        board: DemandBuffer,
+        buffer: DemandBuffer,
         totals: Callable[[], Totals],
         on_change: Callable[[], None],
     ) -> None:
-        """`board` and `totals`: this edge's answers; `on_change` is called for other prices."""
+        """`buffer` and `totals`: this edge's answers; `on_change` is called for other prices."""
         self._source = source
         self._geo = geo
         self._tables = tables
         self._in_force = in_force
         self._loads = LoadWatch(self._askable, lambda: source.keys)
         self._planner = IsolatedPlanner(
-            board, totals, self._loads, clock=time.monotonic, on_change=on_change
+            buffer, totals, self._loads, clock=time.monotonic, on_change=on_change
         )
 
     def prices(self) -> Prices | None:

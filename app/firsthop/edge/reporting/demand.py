@@ -103,9 +103,9 @@ def _family(label: str = "") -> Family | None:
 class DemandReporter:
     """Posts the demand to the control plane that feeds this edge."""
 
-    def __init__(self, poster: Poster, board: DemandBuffer, totals: Callable[[], Totals]) -> None:
+    def __init__(self, poster: Poster, buffer: DemandBuffer, totals: Callable[[], Totals]) -> None:
         self._poster = poster
-        self._board = board
+        self._buffer = buffer
         self._totals = totals
 
     async def run(self) -> None:
@@ -115,19 +115,19 @@ class DemandReporter:
             await asyncio.sleep(REPORT_S * random.uniform(0.9, 1.1))  # noqa: S311
             until = datetime.now(UTC)
             if (until - since).total_seconds() > OLDEST_S:
-                self._board.forget(self._totals())
+                self._buffer.forget(self._totals())
                 since = until
             elif await self._report(since, until):
                 since = until
 
     async def _report(self, since: datetime, until: datetime) -> bool:
         """Post the answers that are due; returns False if that must be tried again."""
-        answers = self._board.due(self._totals())
+        answers = self._buffer.due(self._totals())
         if not answers:
             return True
         report = DemandReport(since=since, until=max(since, until), answers=answers)
         posted = await self._poster.post("/v1/demand", report.model_dump_json())
         if posted.error:
             return False
-        self._board.reported(answers)
+        self._buffer.reported(answers)
         return True

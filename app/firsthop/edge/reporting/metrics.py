@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from firsthop.edge.reporting.counters import MetricLabels
-from firsthop.edge.reporting.view import EdgeState
+from firsthop.edge.reporting.state import EdgeState
 from firsthop_steering.feed.snapshot import age_s, kind_of
 
 HELP = {
@@ -25,12 +25,12 @@ HELP = {
 class EdgeCollector(Collector):
     """The edge's metrics at the time of a scrape."""
 
-    def __init__(self, view: EdgeState) -> None:
-        self._view = view
+    def __init__(self, state: EdgeState) -> None:
+        self._state = state
 
     def collect(self) -> Iterator[Metric]:
         """Counters of the workers, and the age and number of the snapshots in force."""
-        for name, samples in self._view.reports.counters.totals().items():
+        for name, samples in self._state.reports.counters.totals().items():
             if name == "firsthop_region_answers_total":
                 samples = _without_family(samples)  # it is for the planner
             labels = [label for label, _ in next(iter(samples))]
@@ -55,7 +55,7 @@ class EdgeCollector(Collector):
         number = GaugeMetricFamily(
             "firsthop_snapshot_number", "Number of the snapshot in force", labels=["kind"]
         )
-        for snapshot in self._view.snapshots:
+        for snapshot in self._state.snapshots:
             kind = kind_of(snapshot)
             age.add_metric([kind], age_s(snapshot, now))
             number.add_metric([kind], snapshot.number)
@@ -64,7 +64,7 @@ class EdgeCollector(Collector):
         refused = CounterMetricFamily(
             "firsthop_snapshots_refused_total", "Snapshots not accepted", labels=["origin"]
         )
-        feed = self._view.source.feed
+        feed = self._state.source.feed
         for origin, count in (feed.refused if feed else {}).items():
             refused.add_metric([origin], count)
         yield refused
@@ -76,7 +76,7 @@ class EdgeCollector(Collector):
             "Changed inputs not taken: for their content, or by a fault of this program",
             labels=["input", "cause"],
         )
-        for each in (self._view.source.refusals, self._view.geo.refusals):
+        for each in (self._state.source.refusals, self._state.geo.refusals):
             refused.add_metric([each.input, "content"], each.content)
             refused.add_metric([each.input, "fault"], each.faults)
         yield refused
@@ -85,7 +85,7 @@ class EdgeCollector(Collector):
         verdicts = GaugeMetricFamily(
             "firsthop_verdict", "1 up, 0 down, 0.5 unknown", labels=["relay"]
         )
-        plan, status = self._view.in_force.snapshots or (None, None)
+        plan, status = self._state.in_force.snapshots or (None, None)
         for relay in plan.document.relays if plan else ():
             held = status.relays.get(relay.id) if status else None
             verdict = held.verdict if held else "unknown"
@@ -93,29 +93,29 @@ class EdgeCollector(Collector):
         yield verdicts
 
     def _health(self) -> Iterator[Metric]:
-        view = self._view
+        state = self._state
         yield GaugeMetricFamily(
             "firsthop_table_stale",
             "The newest snapshots could not be compiled; the previous table is in use",
-            value=float(bool(view.in_force.error)),
+            value=float(bool(state.in_force.error)),
         )
         yield GaugeMetricFamily(
             "firsthop_disk_failed",
             "The data in force could not be saved to disk; a restart begins with older data",
-            value=float(bool(view.disk_error)),
+            value=float(bool(state.disk_error)),
         )
         yield GaugeMetricFamily(
-            "firsthop_ready", "Every worker answers", value=1.0 if view.ready else 0.0
+            "firsthop_ready", "Every worker answers", value=1.0 if state.ready else 0.0
         )
         yield GaugeMetricFamily(
             "firsthop_edge_alone",
             "No control plane for a minute or more: the edge plans its own prices",
-            value=float(view.isolated()),
+            value=float(state.isolated()),
         )
 
     def _feed(self) -> Iterator[Metric]:
-        feed = self._view.source.feed
-        connected_to = self._view.source.connected_to
+        feed = self._state.source.feed
+        connected_to = self._state.source.connected_to
         yield GaugeMetricFamily(
             "firsthop_feed_connected",
             "The snapshot stream is open",
@@ -135,7 +135,7 @@ class EdgeCollector(Collector):
         )
 
     def _samples(self) -> Iterator[Metric]:
-        queue = self._view.reports.samples
+        queue = self._state.reports.samples
         samples = CounterMetricFamily(
             "firsthop_samples_total",
             "Round trips that clients measured, by outcome",
@@ -154,7 +154,7 @@ class EdgeCollector(Collector):
         restarts = CounterMetricFamily(
             "firsthop_worker_restarts_total", "Workers that died", labels=["worker"]
         )
-        for worker in self._view.workers:
+        for worker in self._state.workers:
             restarts.add_metric([worker.name], worker.restarts)
         yield restarts
 

@@ -9,35 +9,35 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 
 from firsthop.edge.reporting.metrics import EdgeCollector
-from firsthop.edge.reporting.view import EdgeState
+from firsthop.edge.reporting.state import EdgeState
 from firsthop_steering.feed.snapshot import age_s, kind_of
 
 
-def readiness(view: EdgeState) -> dict[str, Any]:
+def readiness(state: EdgeState) -> dict[str, Any]:
     """The body of `/readyz`: readiness, the snapshots in force with their age, and errors."""
-    now, feed, table = datetime.now(UTC), view.source.feed, view.geo.table
+    now, feed, table = datetime.now(UTC), state.source.feed, state.geo.table
     return {
-        "ready": view.ready,
+        "ready": state.ready,
         "snapshots": {
             kind_of(each): {"number": each.number, "age_s": round(age_s(each, now), 1)}
-            for each in view.snapshots
+            for each in state.snapshots
         },
         "feed": {
-            "connected_to": view.source.connected_to or None,
+            "connected_to": state.source.connected_to or None,
             "last_error": feed.last_error or None,
             "clock_off_s": feed.clock_off_s,
         }
         if feed
         else None,
-        "alone": view.isolated(),
+        "alone": state.isolated(),
         "refused": feed.last_refusal or None if feed else None,
-        "table_error": view.in_force.error or None,
-        "disk_error": view.disk_error or None,
-        "document_error": None if feed else view.source.refusals.reason or None,
+        "table_error": state.in_force.error or None,
+        "disk_error": state.disk_error or None,
+        "document_error": None if feed else state.source.refusals.reason or None,
         "geodata": {
             "digest": table.digest if table else None,
             "type": table.database_type if table else None,
-            "error": view.geo.refusals.reason or None,
+            "error": state.geo.refusals.reason or None,
         },
         "workers": {
             worker.name: {
@@ -45,21 +45,21 @@ def readiness(view: EdgeState) -> dict[str, Any]:
                 "loaded": worker.loaded or None,
                 "failure": worker.failure or None,
             }
-            for worker in view.workers
+            for worker in state.workers
         },
     }
 
 
-def create_observability_app(view: EdgeState) -> web.Application:
+def create_observability_app(state: EdgeState) -> web.Application:
     """The application behind `--metrics`."""
     registry = CollectorRegistry()
-    registry.register(EdgeCollector(view))
+    registry.register(EdgeCollector(state))
 
     async def healthz(_: web.Request) -> web.Response:
         return web.json_response({"alive": True})
 
     async def readyz(_: web.Request) -> web.Response:
-        return web.json_response(readiness(view), status=200 if view.ready else 503)
+        return web.json_response(readiness(state), status=200 if state.ready else 503)
 
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(

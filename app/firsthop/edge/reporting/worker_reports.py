@@ -23,13 +23,13 @@ RETRY_S = 2.0
 class WorkerReports:
     """Receives the messages of all workers."""
 
-    def __init__(self, boards: Sequence[DemandBuffer], *, retry: Callable[[], None]) -> None:
-        """Every board gets all clients; `retry` is called some time after a failure."""
+    def __init__(self, buffers: Sequence[DemandBuffer], *, retry: Callable[[], None]) -> None:
+        """Every buffer gets all clients; `retry` is called some time after a failure."""
         self.counters = CounterBoard()
         self.samples = SampleUploadQueue()
         self.received = asyncio.Event()
         """Set by each message, since it may change the readiness."""
-        self._boards = boards
+        self._buffers = buffers
         self._retry = retry
 
     def take(self, worker: Worker, message: dict[str, Any]) -> None:
@@ -39,8 +39,8 @@ class WorkerReports:
             self.counters.report(worker.name, worker.restarts, message["counters"])
         if message.get("clients"):
             source: AnswerSource = "allocations" if worker.name == ALLOCATOR else "dns"
-            for board in self._boards:
-                board.note(source, message["clients"])
+            for buffer in self._buffers:
+                buffer.note(source, message["clients"])
         if message.get("samples"):
             self.samples.note(SampleRow(*each) for each in message["samples"])
         if message.get("failure"):

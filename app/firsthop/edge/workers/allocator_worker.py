@@ -1,4 +1,4 @@
-"""The allocator's process: prepares a view of the snapshots, and serves HTTP from it."""
+"""The allocator's process: prepares a state of the snapshots, and serves HTTP from it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from firsthop.process.pipe import SupervisorPipe
-from firsthop_allocator.allocations.view import AllocatorState, Holder
+from firsthop_allocator.allocations.state import AllocatorState, Holder
 from firsthop_allocator.http.counts import AllocatorCounters
 from firsthop_allocator.settings import AllocatorSettings
 from firsthop_allocator.worker import serve
@@ -32,7 +32,7 @@ async def run(
 ) -> None:
     """Run until the supervisor ends; `vantage` is the edge's own region.
 
-    Requests wait in the sockets until there is a view, or the supervisor sends `unready`.
+    Requests wait in the sockets until there is a state, or the supervisor sends `unready`.
     """
     pipe = await SupervisorPipe.open()
     holder, counts, stop, begin = Holder(), AllocatorCounters(), asyncio.Event(), asyncio.Event()
@@ -57,17 +57,17 @@ async def run(
 async def _follow(
     pipe: SupervisorPipe, holder: Holder, begin: asyncio.Event, vantage: str | None
 ) -> None:
-    """Make a new view for every change."""
-    views = _Views(pipe, holder, begin, vantage)
+    """Make a new state for every change."""
+    states = _States(pipe, holder, begin, vantage)
     try:
         async for message in pipe.messages():
-            await views.take(message)
+            await states.take(message)
     finally:
-        views.close()
+        states.close()
 
 
-class _Views:
-    """Makes allocator views from the supervisor's messages; keeps geo table, topology and RTT map.
+class _States:
+    """Makes allocator states from the supervisor's messages; keeps geo table, topology and RTT map.
 
     A thread maps new round trips. Meanwhile the former ones remain in use, so that a new status
     does not wait for the map; a new plan does.
@@ -91,7 +91,7 @@ class _Views:
             self._mapping.cancel()
 
     async def take(self, message: dict[str, Any]) -> None:
-        """Use changed values in a new view."""
+        """Use changed values in a new state."""
         known = self._known
         changed = {key for key, value in message.items() if known.get(key) != value}
         known.update(message)
@@ -147,11 +147,11 @@ class _Views:
             steering = Steering(
                 rtt.topology, status, now, vantage=self._vantage, rtt=rtt, prices=self._prices
             )
-            self._holder.view = AllocatorState(
+            self._holder.state = AllocatorState(
                 steering,
                 CredentialKeys.from_keyset(keys),
                 keys.allocator_tokens,
-                previous=self._holder.view,
+                previous=self._holder.state,
             )
         self._pipe.send(failure="", loaded=f"plan {plan.number} status {status.number}")
         self._begin.set()

@@ -31,11 +31,11 @@ from support.allocator_world import (
     allocated,
     changed,
     refused,
-    view_of,
+    state_of,
 )
 from support.worlds import NOW
 
-VIEW = view_of(relays=changed(RELAYS, fra_1={"tcp_port": 443}))
+VIEW = state_of(relays=changed(RELAYS, fra_1={"tcp_port": 443}))
 TOP = {
     "id", "created_at", "expires_at", "ttl", "client", "relays", "transceiver_region",
     "ice_parameters", "candidates", "sdp", "ice_servers", "key_id", "decision",
@@ -168,17 +168,17 @@ def test_services_are_found_by_id_and_name_and_the_first_is_the_default() -> Non
         {"id": "beta", "name": "b.edge.example.", "regions": ["iad"]},
         {"id": "alpha", "name": "a.edge.example.", "pool": "transceivers"},
     ]
-    view = view_of(services=services)
-    assert allocated(view).route.service == "beta"
-    assert allocated(view, service="zebra").route.service == "zebra"
-    assert allocated(view, service="Z.edge.EXAMPLE").route.offers[0].relay.region == "gru"
-    assert refused(view, service="nothing") == AllocationRefused(
+    state = state_of(services=services)
+    assert allocated(state).route.service == "beta"
+    assert allocated(state, service="zebra").route.service == "zebra"
+    assert allocated(state, service="Z.edge.EXAMPLE").route.offers[0].relay.region == "gru"
+    assert refused(state, service="nothing") == AllocationRefused(
         "unknown_service", "service", "names no service"
     )
-    signalling = refused(view, service="alpha")
+    signalling = refused(state, service="alpha")
     assert signalling.field == "service"
     assert "transceivers" in signalling.rule
-    assert refused(view_of(services=[])).reason == "no_relay"
+    assert refused(state_of(services=[])).reason == "no_relay"
 
 
 def test_two_clients_share_what_is_laid_out_and_nothing_else() -> None:

@@ -21,7 +21,7 @@ from firsthop_allocator.allocations.allocation import (
     allocate,
 )
 from firsthop_allocator.allocations.exploring import CHANCE_LENGTH
-from firsthop_allocator.allocations.view import AllocatorState
+from firsthop_allocator.allocations.state import AllocatorState
 from firsthop_allocator.http.callers import RequestClient
 from firsthop_allocator.http.counts import AllocatorCounters
 from firsthop_allocator.http.schema import AllocationAnswer
@@ -36,7 +36,7 @@ from firsthop_steering.feed.exploration_targets import (
 )
 from firsthop_steering.feed.snapshot import Latency, Prices, RelayStatus, Status
 from firsthop_steering.rtt.exploration import CANDIDATES, MAX_GROUP_SHARE, SHARE
-from support.allocator_world import BERLIN, NEW_YORK, NOWHERE, view_of
+from support.allocator_world import BERLIN, NEW_YORK, NOWHERE, state_of
 from support.worlds import NOW, status_of
 
 COUNT = 12
@@ -76,7 +76,7 @@ def promised(share: float = SHARE, rate: float = MAX_GROUP_SHARE, **gains: float
 
 def world(status: Status | None = None, **fields: Any) -> AllocatorState:
     made: dict[str, Any] = {"regions": REGIONS, "relays": RELAYS, "latency": promised(), **fields}
-    return view_of(status, **made)
+    return state_of(status, **made)
 
 
 def told(**relays: dict[str, Any]) -> Status:
@@ -89,22 +89,22 @@ def told(**relays: dict[str, Any]) -> Status:
 
 
 def offered(
-    view: AllocatorState, client: str = BERLIN, entropy: bytes = LOOKS, **fields: Any
+    state: AllocatorState, client: str = BERLIN, entropy: bytes = LOOKS, **fields: Any
 ) -> Allocation:
     """What `client` gets, who may explore."""
     request = AllocationRequest(
         address=ip_address(client), source="client_ip", **{"may_explore": True, **fields}
     )
-    made = allocate(view, request, now=NOW, entropy=entropy)
+    made = allocate(state, request, now=NOW, entropy=entropy)
     assert isinstance(made, Allocation), made
     return made
 
 
 def test_the_extra_relays_come_last_and_are_named() -> None:
     """Whoever explores gets what it would have got, and promised regions behind that."""
-    view = world()
-    plain = json.loads(offered(view, may_explore=False).to_json())
-    answer = json.loads(offered(view).to_json())
+    state = world()
+    plain = json.loads(offered(state, may_explore=False).to_json())
+    answer = json.loads(offered(state).to_json())
     AllocationAnswer.model_validate(answer)
     assert plain["decision"]["explored"] == []
     assert len(answer["decision"]["explored"]) == CANDIDATES
@@ -123,14 +123,14 @@ def test_the_extra_relays_come_last_and_are_named() -> None:
 
 def test_of_all_allocations_at_most_the_share_explores() -> None:
     """Whatever the rates come to; and close to it, where there is enough to be explored."""
-    view, counts, chance = world(), AllocatorCounters(), random.Random(1)
+    state, counts, chance = world(), AllocatorCounters(), random.Random(1)
     for made_so_far in range(ALLOCATIONS):
         client = random.Random(made_so_far).choice([BERLIN, BERLIN, BERLIN, NEW_YORK])
         made = offered(
-            view, client, chance.randbytes(ENTROPY_LENGTH), may_explore=counts.allowance.is_left
+            state, client, chance.randbytes(ENTROPY_LENGTH), may_explore=counts.allowance.is_left
         )
         whom = RequestClient(ip_address(client), "client_ip")
-        counts.granted(made.route, "allocated", whom, view.exploration_share)
+        counts.granted(made.route, "allocated", whom, state.exploration_share)
         explored = sum(counts.explored.values()) / CANDIDATES
         assert explored <= SHARE * (made_so_far + 1)
     assert explored >= 0.95 * SHARE * ALLOCATIONS
@@ -140,9 +140,9 @@ def test_of_all_allocations_at_most_the_share_explores() -> None:
 
 def test_a_group_explores_at_its_rate() -> None:
     """Where the allowance is no limit."""
-    view, chance, count = world(latency=promised(rate=0.05)), random.Random(2), ALLOCATIONS
+    state, chance, count = world(latency=promised(rate=0.05)), random.Random(2), ALLOCATIONS
     looked = sum(
-        bool(offered(view, entropy=chance.randbytes(ENTROPY_LENGTH)).route.explored)
+        bool(offered(state, entropy=chance.randbytes(ENTROPY_LENGTH)).route.explored)
         for _ in range(count)
     )
     assert looked / count == pytest.approx(0.05, abs=0.008)
@@ -178,10 +178,10 @@ def test_who_does_not_explore(fields: dict[str, Any]) -> None:
 def test_a_client_of_whom_an_override_speaks_is_left_alone(mode: str) -> None:
     """Its operator has said where it goes; others explore as ever."""
     override = {"id": "vip", "cidr": "10.1.0.0/16", "regions": ["r3"], "mode": mode}
-    view = world(overrides=[override])
-    assert offered(view).route.explored == ()
-    assert offered(view, "10.2.1.1").route.explored != ()
-    named = made_ticket(view)
+    state = world(overrides=[override])
+    assert offered(state).route.explored == ()
+    assert offered(state, "10.2.1.1").route.explored != ()
+    named = made_ticket(state)
     assert {relay.region for relay, _ in named.relays}.isdisjoint({"r8"})
 
 
@@ -200,12 +200,12 @@ def test_a_client_of_whom_an_override_speaks_is_left_alone(mode: str) -> None:
 def test_a_relay_that_is_shut_or_full_is_never_explored(fields: dict[str, Any]) -> None:
     """Also where an operator forces it up, and by nobody's ticket."""
     for relays in (RELAYS, [{**each, "forced": {"verdict": "up"}} for each in RELAYS]):
-        view = world(told(r8_1=fields), relays=relays)
+        state = world(told(r8_1=fields), relays=relays)
         for seed in range(50):
             chance = random.Random(seed).randbytes(CHANCE_LENGTH - 4)
-            made = offered(view, entropy=LOOKS[: -len(chance)] + chance)
+            made = offered(state, entropy=LOOKS[: -len(chance)] + chance)
             assert sorted(made.route.explored) == ["r10", "r9"]
-            assert made_ticket(view, seed).relays[NEAREST][0].region in {"r9", "r10"}
+            assert made_ticket(state, seed).relays[NEAREST][0].region in {"r9", "r10"}
 
 
 def test_a_region_that_is_charged_or_not_allowed_is_never_explored() -> None:
@@ -213,13 +213,13 @@ def test_a_region_that_is_charged_or_not_allowed_is_never_explored() -> None:
     prices = Prices(number=1, lineage="test", created_at=NOW, now={"r8": 0.5})
     allowed = [each["id"] for each in REGIONS if each["id"] != "r8"]
     shut = [{**each, "state": "draining"} if each["id"] == "r8" else each for each in REGIONS]
-    for view in (
+    for state in (
         world(prices=prices),
         world(service={"regions": allowed}),
         world(regions=shut),
         world(relays=[{**each, "weight": 0} if each["id"] == "r8-1" else each for each in RELAYS]),
     ):
-        assert sorted(offered(view).route.explored) == ["r10", "r9"]
+        assert sorted(offered(state).route.explored) == ["r10", "r9"]
 
 
 states = st.fixed_dictionaries(
@@ -248,9 +248,9 @@ def test_what_is_explored_is_promised_open_and_new(
 ) -> None:
     """Whatever state relays are in, and whatever is promised and drawn."""
     status = told(**{f"r{n}_1": each for n, each in enumerate(relays)})
-    view = world(status, latency=promised(**gains))
-    made = offered(view, entropy=LOOKS[: -len(draws)] + draws)
-    usual = offered(view, may_explore=False).route.offers
+    state = world(status, latency=promised(**gains))
+    made = offered(state, entropy=LOOKS[: -len(draws)] + draws)
+    usual = offered(state, may_explore=False).route.offers
     assert made.route.offers[: len(usual)] == usual
     explored, held = made.route.explored, {each.relay.region for each in usual}
     fit = {f"r{n}" for n, each in enumerate(relays) if is_fit(each)}
@@ -275,45 +275,45 @@ def test_a_measured_prefix_has_its_own_promise_and_no_other() -> None:
     rows = {"10.1.1.0/24": (300,), "10.1.2.0/24": (300,)}
     explore = ExplorationTargets(share=SHARE, places={HERE: place}, prefixes={"10.1.1.0/24": own})
     known = latency(explore, regions=("r0",), base_ms=(4.0,), prefixes=rows)
-    view = world(latency=known)
-    assert offered(view, "10.1.1.9").route.explored == ("r10",)
-    assert offered(view, "10.1.2.9").route.explored == ()
-    assert offered(view, "10.1.3.9").route.explored == ("r8",)
+    state = world(latency=known)
+    assert offered(state, "10.1.1.9").route.explored == ("r10",)
+    assert offered(state, "10.1.2.9").route.explored == ()
+    assert offered(state, "10.1.3.9").route.explored == ("r8",)
 
 
 def test_sessions_explore_as_allocations_do() -> None:
     """Every transceiver that is asked is asked for the same relays."""
-    view = world(transceivers=TRANSCEIVERS)
+    state = world(transceivers=TRANSCEIVERS)
     request = AllocationRequest(address=ip_address(BERLIN), source="peer", may_explore=True)
     for wanted, count in ((request, CANDIDATES), (replace(request, transceiver_region="eu"), 0)):
-        found = session_attempts(view, wanted, now=NOW, entropy=bytes(SESSION_ENTROPY))
+        found = session_attempts(state, wanted, now=NOW, entropy=bytes(SESSION_ENTROPY))
         assert isinstance(found, tuple)
         (opening,) = found
         assert len(opening.route.explored) == count
-        note = json.loads(opening.note(view))
+        note = json.loads(opening.note(state))
         assert note["explored"] == [*opening.route.explored]
         assert [each["region"] for each in note["relays"]][3:] == note["explored"]
 
 
-def made_ticket(view: AllocatorState, seed: int = 0) -> Ticket:
-    service = view.tables.default_service
+def made_ticket(state: AllocatorState, seed: int = 0) -> Ticket:
+    service = state.tables.default_service
     assert service is not None
     chance = random.Random(seed).randbytes(2)
     entropy = chance + bytes(TICKET_ENTROPY - 2)
-    found = ticket(view, service, ip_address(BERLIN), now=NOW, entropy=entropy)
+    found = ticket(state, service, ip_address(BERLIN), now=NOW, entropy=entropy)
     assert isinstance(found, Ticket), found
     return found
 
 
 def test_a_ticket_names_a_promised_region_in_place_of_any() -> None:
     """So it has no more relays than before; where nothing is promised it is any, as ever."""
-    view = world()
-    tickets = [made_ticket(view, seed) for seed in range(60)]
+    state = world()
+    tickets = [made_ticket(state, seed) for seed in range(60)]
     assert {len(each.relays) for each in tickets} == {RACED}
     others = Counter(each.relays[NEAREST][0].region for each in tickets)
     assert others.keys() <= FAR.keys()
     assert others.most_common(1)[0][0] == "r8"
     near = promised(r0=9.0, r1=9.0)
-    view = world(latency=near)
-    usual = Counter(made_ticket(view, seed).relays[NEAREST] for seed in range(60))
+    state = world(latency=near)
+    usual = Counter(made_ticket(state, seed).relays[NEAREST] for seed in range(60))
     assert len(usual) > 3, "what is promised is measured anyhow"

@@ -16,7 +16,7 @@ import pytest
 from firsthop_allocator.allocations.allocation import Allocation
 from firsthop_allocator.allocations.route import AllocationRefused
 from firsthop_allocator.allocations.routing import MAX_RELAYS, find_route
-from firsthop_allocator.allocations.view import AllocatorState
+from firsthop_allocator.allocations.state import AllocatorState
 from firsthop_allocator.http.schema import AllocationAnswer
 from firsthop_steering.decision.decide import Steering
 from firsthop_steering.decision.rtt_map import RttMap
@@ -34,7 +34,7 @@ from support.allocator_world import (
     atlas_of,
     changed,
     refused,
-    view_of,
+    state_of,
 )
 from support.seeds import random_worlds
 from support.worlds import (
@@ -62,19 +62,19 @@ def ids(made: Allocation) -> list[str]:
 
 def test_the_chosen_region_comes_first_then_the_next_nearest() -> None:
     """Two relays of Frankfurt and one of Virginia make three."""
-    assert regions(allocated(view_of())) == ["fra", "fra", "iad"]
+    assert regions(allocated(state_of())) == ["fra", "fra", "iad"]
 
 
 def test_fewer_relays_make_a_shorter_list() -> None:
     """One relay in the world is one relay in the answer."""
-    assert ids(allocated(view_of(relays=RELAYS[:1]))) == ["fra-1"]
+    assert ids(allocated(state_of(relays=RELAYS[:1]))) == ["fra-1"]
 
 
 def test_regions_that_did_not_keep_the_client_come_last() -> None:
     """Weight 1 sends nearly all Germans on; Frankfurt is then their last resort."""
-    view = view_of(regions=changed(REGIONS, fra={"weight": 1}), relays=RELAYS[::2])
+    state = state_of(regions=changed(REGIONS, fra={"weight": 1}), relays=RELAYS[::2])
     firsts = Counter(
-        tuple(regions(allocated(view, f"10.{a}.{b}.1"))) for a in range(20) for b in range(20)
+        tuple(regions(allocated(state, f"10.{a}.{b}.1"))) for a in range(20) for b in range(20)
     )
     assert set(firsts) <= {("iad", "gru", "fra"), ("fra", "iad", "gru")}
     assert firsts["iad", "gru", "fra"] > 380
@@ -83,9 +83,9 @@ def test_regions_that_did_not_keep_the_client_come_last() -> None:
 def test_relays_of_a_region_share_clients_by_weight() -> None:
     """Weights 30 and 10: three quarters of the prefixes race to the heavier one first."""
     relays = changed(RELAYS, fra_1={"weight": 30}, fra_2={"weight": 10})
-    view = view_of(relays=relays)
+    state = state_of(relays=relays)
     clients = [f"10.{a}.{b}.1" for a in range(40) for b in range(50)]
-    firsts = Counter(ids(allocated(view, each))[0] for each in clients)
+    firsts = Counter(ids(allocated(state, each))[0] for each in clients)
     assert firsts["fra-1"] / len(clients) == pytest.approx(0.75, abs=0.04)
 
 
@@ -98,28 +98,28 @@ def test_failure_domains_are_apart() -> None:
         fra_2={"failure_domain": "rack-a"},
         fra_3={"failure_domain": "rack-b"},
     )
-    view = view_of(relays=relays)
-    orders = {tuple(ids(allocated(view, f"10.{a}.1.1"))) for a in range(200)}
+    state = state_of(relays=relays)
+    orders = {tuple(ids(allocated(state, f"10.{a}.1.1"))) for a in range(200)}
     assert len(orders) > 2
     assert all(order[2] != "fra-3" for order in orders)
 
 
 def test_a_dead_relay_is_not_offered() -> None:
     """Neither as the first nor as the last resort; a draining region neither."""
-    assert ids(allocated(view_of(status_of(fra_1="down"))))[0] == "fra-2"
+    assert ids(allocated(state_of(status_of(fra_1="down"))))[0] == "fra-2"
     status = status_of(fra_1="down", fra_2="down", iad_1="down")
-    assert set(regions(allocated(view_of(status)))) == {"iad", "gru"}
-    draining = view_of(regions=changed(REGIONS, iad={"state": "draining"}))
+    assert set(regions(allocated(state_of(status)))) == {"iad", "gru"}
+    draining = state_of(regions=changed(REGIONS, iad={"state": "draining"}))
     assert set(regions(allocated(draining))) == {"fra", "gru"}
 
 
 def test_turn_servers_are_no_relays() -> None:
     """They do not route by ufrag, even where the decision stands on them."""
     relays = changed(RELAYS, fra_1={"kind": "turn"}, fra_2={"kind": "turn"})
-    made = allocated(view_of(relays=relays))
+    made = allocated(state_of(relays=relays))
     assert set(regions(made)) == {"iad", "gru"}
     assert made.route.reason.endswith("no relay of fra is left for this request")
-    only_turn = allocated(view_of(relays=[{**each, "kind": "turn"} for each in RELAYS]))
+    only_turn = allocated(state_of(relays=[{**each, "kind": "turn"} for each in RELAYS]))
     assert (only_turn.route.offers, only_turn.route.entry) == ((), "fra")
 
 
@@ -129,8 +129,8 @@ def test_turn_servers_are_given_beside_the_relays() -> None:
         RELAYS,
         **{f"{each}_2": {"kind": "turn", "tcp_port": 443} for each in ("fra", "iad", "gru")},
     )
-    view = view_of(relays=turn)
-    made = allocated(view)
+    state = state_of(relays=turn)
+    made = allocated(state)
     (given,) = json.loads(made.to_json())["ice_servers"]
     assert given["urls"] == [
         "turn:[2001:db8::12]:3480?transport=udp",
@@ -143,32 +143,32 @@ def test_turn_servers_are_given_beside_the_relays() -> None:
         "turn:192.0.2.22:443?transport=tcp",
     ]
     assert given["username"] == f"{made.expires_s}:7"
-    digest = hmac.digest(view.turn_secret.encode(), given["username"].encode(), "sha1")
+    digest = hmac.digest(state.turn_secret.encode(), given["username"].encode(), "sha1")
     assert given["credential"] == b64encode(digest).decode()
     AllocationAnswer.model_validate_json(made.to_json())
-    moved = allocated(view_of(status_of(fra_2="down"), relays=turn))
+    moved = allocated(state_of(status_of(fra_2="down"), relays=turn))
     (given,) = json.loads(moved.to_json())["ice_servers"]
     assert not any(".12:" in url for url in given["urls"])
-    gone = allocated(view, exclude_relays=frozenset(["fra-2", "iad-2", "gru-2"]))
+    gone = allocated(state, exclude_relays=frozenset(["fra-2", "iad-2", "gru-2"]))
     assert json.loads(gone.to_json())["ice_servers"] == []
-    assert json.loads(allocated(view_of()).to_json())["ice_servers"] == []
+    assert json.loads(allocated(state_of()).to_json())["ice_servers"] == []
 
 
 def test_excluded_relays_are_left_out() -> None:
     """One is skipped; a whole region moves on, and the transceiver region with it."""
-    view = view_of()
-    assert ids(allocated(view, exclude_relays=frozenset(["fra-2"])))[0] == "fra-1"
-    gone = allocated(view, exclude_relays=frozenset(["fra-1", "fra-2", "unheard-of"]))
+    state = state_of()
+    assert ids(allocated(state, exclude_relays=frozenset(["fra-2"])))[0] == "fra-1"
+    gone = allocated(state, exclude_relays=frozenset(["fra-1", "fra-2", "unheard-of"]))
     assert regions(gone)[0] == "iad"
     assert gone.route.transceiver_region == "us"
     assert "no relay of fra is left" in gone.route.reason
-    assert regions(allocated(view))[0] == "fra", "what was ruled out once is not kept"
+    assert regions(allocated(state))[0] == "fra", "what was ruled out once is not kept"
 
 
 def test_ruling_out_everything_is_the_callers_fault() -> None:
     """The refusal names the field."""
     everything = frozenset(each["id"] for each in RELAYS)
-    made = refused(view_of(), exclude_relays=everything)
+    made = refused(state_of(), exclude_relays=everything)
     assert (made.reason, made.field) == ("all_excluded", "exclude_relays")
 
 
@@ -176,25 +176,25 @@ def test_ruling_out_everything_is_the_callers_fault() -> None:
 def test_without_a_live_relay_closed_services_refuse(when: str) -> None:
     """Fallback addresses are for DNS: they route no ufrag, so they are not offered."""
     service = {"when_all_down": when, "fallback": ["192.0.2.200"]}
-    made = refused(view_of(all_down(), service=service))
+    made = refused(state_of(all_down(), service=service))
     assert (made.reason, made.field) == ("no_relay", None)
 
 
 def test_without_a_live_relay_open_services_offer_all() -> None:
     """Probers may be wrong about everything at once; the answer says that health is ignored."""
-    made = allocated(view_of(all_down()))
+    made = allocated(state_of(all_down()))
     assert regions(made) == ["fra", "fra", "iad"]
     assert "health is ignored" in made.route.reason
 
 
 def test_a_pin_decides_where_the_session_ends() -> None:
     """The relays stay the client's own; only the region behind them changes."""
-    view = view_of()
-    assert allocated(view).route.transceiver_region == "eu"
-    pinned = allocated(view, transceiver_region="us")
+    state = state_of()
+    assert allocated(state).route.transceiver_region == "eu"
+    pinned = allocated(state, transceiver_region="us")
     assert regions(pinned)[0] == "fra"
     assert (pinned.route.transceiver_region, pinned.route.wire_id) == ("us", 300)
-    assert allocated(view).route.transceiver_region == "eu", "a pin is not kept for others"
+    assert allocated(state).route.transceiver_region == "eu", "a pin is not kept for others"
 
 
 @pytest.mark.parametrize(
@@ -214,16 +214,16 @@ def test_a_pin_decides_where_the_session_ends() -> None:
 )
 def test_a_pin_that_cannot_be_kept_is_refused(document: dict[str, Any], says: str) -> None:
     """The refusal names the field and why; nobody is sent elsewhere in silence."""
-    made = refused(view_of(**document), transceiver_region="us")
+    made = refused(state_of(**document), transceiver_region="us")
     assert (made.reason, made.field) == ("pin_refused", "transceiver_region")
     assert says in made.rule
 
 
 def test_without_a_transceiver_region_there_is_nothing_to_mint() -> None:
     """No active one at all; and one whose wire id was never assigned."""
-    asleep = view_of(transceiver_regions=[{**each, "state": "disabled"} for each in MEDIA])
+    asleep = state_of(transceiver_regions=[{**each, "state": "disabled"} for each in MEDIA])
     assert refused(asleep).reason == "no_transceiver_region"
-    unnumbered = view_of(transceiver_regions=changed(MEDIA, eu={"wire_id": None}))
+    unnumbered = state_of(transceiver_regions=changed(MEDIA, eu={"wire_id": None}))
     made = refused(unnumbered)
     assert (made.reason, made.field) == ("no_wire_id", None)
     assert "eu" in made.rule
@@ -255,10 +255,10 @@ def test_the_first_relay_has_an_address_of_the_clients_family() -> None:
     ]
     far = relays[2]["region"]
     for families in ("separate", "together"):
-        view = view_of(relays=relays, service={"families": families})
+        state = state_of(relays=relays, service={"families": families})
         four, six = (
-            find_route(view, view.steering.topology.services["relay"], client)
-            for client in (_located(view, 4), _located(view, 6))
+            find_route(state, state.steering.topology.services["relay"], client)
+            for client in (_located(state, 4), _located(state, 6))
         )
         assert not isinstance(four, AllocationRefused)
         assert not isinstance(six, AllocationRefused)
@@ -270,15 +270,15 @@ def test_the_first_relay_has_an_address_of_the_clients_family() -> None:
         )
 
 
-def _located(view: AllocatorState, family: Literal[4, 6]) -> Client:
+def _located(state: AllocatorState, family: Literal[4, 6]) -> Client:
     """A client in Berlin, where the map has no IPv6."""
-    client = view.steering.topology.client(ip_address(BERLIN))
+    client = state.steering.topology.client(ip_address(BERLIN))
     return replace(client, family=family, key=client.key if family == 4 else 0x20010DB8 << 32)
 
 
 @random_worlds(60)
 def test_the_first_relay_is_where_the_decision_points(rng: random.Random) -> None:
-    """In random worlds: allocation and decision agree, warm and cold views agree, and only relays
+    """In random worlds: allocation and decision agree, warm and cold states agree, and only relays
     that may be answered with are offered."""
     plan = _with_media(random_plan(rng))
     geo = rng.choice([random_geo(rng, 9), europe_and_america()])
@@ -314,7 +314,7 @@ def test_the_first_relay_is_where_the_decision_points(rng: random.Random) -> Non
 
 def test_clients_of_one_prefix_get_one_order() -> None:
     """The bucket is the /24's; the last octet changes nothing."""
-    view = view_of()
-    orders = {tuple(ids(allocated(view, f"10.9.9.{n}"))) for n in range(256)}
+    state = state_of()
+    orders = {tuple(ids(allocated(state, f"10.9.9.{n}"))) for n in range(256)}
     assert len(orders) == 1
     assert ip_address(BERLIN) != ip_address("10.9.9.1")

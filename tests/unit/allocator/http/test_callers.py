@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from multidict import CIMultiDict
 
-from firsthop_allocator.allocations.view import Holder
+from firsthop_allocator.allocations.state import Holder
 from firsthop_allocator.errors import AllocatorError, Problem
 from firsthop_allocator.http import openapi
 from firsthop_allocator.http.callers import RequestClient, cors_headers, has_token, subject_of
 from firsthop_allocator.http.counts import BOUNDS_S, AllocatorCollector, AllocatorCounters
 from firsthop_allocator.settings import AllocatorSettings
-from support.allocator_world import view_of
+from support.allocator_world import state_of
 from support.worlds import NOW
 
 
@@ -138,7 +138,7 @@ def test_counters_add_up() -> None:
     collector = AllocatorCollector(counts, holder, lambda: NOW + timedelta(seconds=9))
     before = {metric.name for metric in collector.collect()}
     assert "firsthop_snapshot_age_seconds" not in before
-    holder.view = view_of()
+    holder.state = state_of()
     samples = {
         (sample.name, *sample.labels.values()): sample.value
         for metric in collector.collect()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import Any
 
-from firsthop_allocator.allocations.view import AllocatorState
+from firsthop_allocator.allocations.state import AllocatorState
 from firsthop_allocator.measuring.samples import MAX_WAITING, SampleQueue
 from firsthop_allocator.measuring.ticket import (
     ENTROPY_LENGTH,
@@ -20,7 +20,7 @@ from firsthop_ice.ufrag import probe_password
 from firsthop_relay.flows.responder import answer_probe
 from firsthop_steering.feed.ticket_proof import MAX_PROOF, read_proof
 from firsthop_steering.feed.token_bucket import TokenBuckets
-from support.allocator_world import BERLIN, KEYS, NEW_YORK, all_down, view_of
+from support.allocator_world import BERLIN, KEYS, NEW_YORK, all_down, state_of
 from support.worlds import NOW, status_of
 
 MANY: list[dict[str, Any]] = [
@@ -32,11 +32,11 @@ RELAYS: list[dict[str, Any]] = [
 ]
 
 
-def made(view: AllocatorState, client: str = BERLIN, seed: int = 0) -> Ticket:
-    service = view.tables.default_service
+def made(state: AllocatorState, client: str = BERLIN, seed: int = 0) -> Ticket:
+    service = state.tables.default_service
     assert service is not None
     entropy = seed.to_bytes(2, "big") + bytes(range(ENTROPY_LENGTH - 2))
-    found = ticket(view, service, ip_address(client), now=NOW, entropy=entropy)
+    found = ticket(state, service, ip_address(client), now=NOW, entropy=entropy)
     assert isinstance(found, Ticket), found
     return found
 
@@ -47,33 +47,33 @@ def ids(found: Ticket) -> list[str]:
 
 def test_the_nearest_regions_and_one_other() -> None:
     """One relay of each; over many tickets every region is measured from everywhere."""
-    view = view_of(regions=MANY, relays=RELAYS)
-    tickets = [ids(made(view, seed=seed)) for seed in range(60)]
+    state = state_of(regions=MANY, relays=RELAYS)
+    tickets = [ids(made(state, seed=seed)) for seed in range(60)]
     assert {len(set(each)) for each in tickets} == {RACED}
     assert len({tuple(each[:NEAREST]) for each in tickets}) == 1
     assert {each[NEAREST] for each in tickets} == {f"r{n}-1" for n in range(12)} - set(
         tickets[0][:NEAREST]
     )
-    few = view_of()
+    few = state_of()
     assert [each[:3] for each in ids(made(few))] == ["fra", "iad", "gru"]
     assert ids(made(few, NEW_YORK))[0][:3] == "iad"
 
 
 def test_a_relay_that_is_down_is_not_measured() -> None:
     """And without any there is no ticket."""
-    down = view_of(status_of(fra_1="down", fra_2="down"))
+    down = state_of(status_of(fra_1="down", fra_2="down"))
     assert [each[:3] for each in ids(made(down))] == ["iad", "gru"]
-    view = view_of(all_down(), service={"when_all_down": "closed"})
-    service = view.tables.default_service
+    state = state_of(all_down(), service={"when_all_down": "closed"})
+    service = state.tables.default_service
     assert service is not None
-    refused = ticket(view, service, ip_address(BERLIN), now=NOW, entropy=bytes(ENTROPY_LENGTH))
+    refused = ticket(state, service, ip_address(BERLIN), now=NOW, entropy=bytes(ENTROPY_LENGTH))
     assert not isinstance(refused, Ticket)
     assert refused.reason == "no_relay"
 
 
 def test_relays_answer_its_checks_by_themselves() -> None:
     """A check as a browser makes it of the description; TCP is left out, where a probe ends it."""
-    found = made(view_of(regions=MANY, relays=RELAYS))
+    found = made(state_of(regions=MANY, relays=RELAYS))
     answer = found.to_json()
     name, password = answer["username_fragment"], answer["password"]
     check = binding_request(b"transaction!", f"{name}:brow".encode(), password)
@@ -94,7 +94,7 @@ def test_relays_answer_its_checks_by_themselves() -> None:
 def test_the_proof_names_the_network_and_the_relays() -> None:
     """So a report of another network, or about another relay, is not covered by it."""
     for client in (BERLIN, "2001:db8:1:2::3"):
-        found = made(view_of(), client)
+        found = made(state_of(), client)
         claim = read_proof(found.proof, KEYS.routes)
         assert claim is not None
         assert claim.prefix == prefix_number(ip_address(client))
@@ -104,14 +104,14 @@ def test_the_proof_names_the_network_and_the_relays() -> None:
     long = [
         {"id": f"{n}{'x' * 61}{n}", "region": f"r{n}", "ipv4": f"192.0.2.{n}"} for n in range(9)
     ]
-    assert len(made(view_of(regions=MANY, relays=long)).proof) <= MAX_PROOF
+    assert len(made(state_of(regions=MANY, relays=long)).proof) <= MAX_PROOF
 
 
 def test_an_address_has_one_seat_and_a_network_several() -> None:
     """One client of a network is one source; many clients are several."""
 
     def seat(client: str, seed: int) -> int:
-        claim = read_proof(made(view_of(), client, seed=seed).proof, KEYS.routes)
+        claim = read_proof(made(state_of(), client, seed=seed).proof, KEYS.routes)
         assert claim is not None
         return claim.seat
 

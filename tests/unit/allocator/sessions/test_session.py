@@ -12,7 +12,7 @@ import pytest
 from firsthop_allocator.allocations.allocation import ENTROPY_LENGTH as ALLOCATION_ENTROPY
 from firsthop_allocator.allocations.allocation import Allocation, AllocationRequest, allocate
 from firsthop_allocator.allocations.route import AllocationRefused
-from firsthop_allocator.allocations.view import AllocatorState
+from firsthop_allocator.allocations.state import AllocatorState
 from firsthop_allocator.sessions.session import (
     ENTROPY_LENGTH,
     MAX_ATTEMPTS,
@@ -24,7 +24,7 @@ from firsthop_allocator.sessions.session import (
 from firsthop_ice.session_token import make_token
 from firsthop_ice.ufrag import Decoded, decode, mint, region_password_key
 from firsthop_steering.feed.snapshot import RelayStatus, Status
-from support.allocator_world import BERLIN, KEYS, MEDIA, NEW_YORK, all_down, changed, view_of
+from support.allocator_world import BERLIN, KEYS, MEDIA, NEW_YORK, all_down, changed, state_of
 from support.worlds import NOW, status_of
 
 ENDS: list[dict[str, Any]] = [
@@ -42,11 +42,11 @@ ENDS: list[dict[str, Any]] = [
 
 
 def world(status: Status | None = None, **document: Any) -> AllocatorState:
-    return view_of(status, **{"transceivers": ENDS, **document})
+    return state_of(status, **{"transceivers": ENDS, **document})
 
 
 def ask(
-    view: AllocatorState,
+    state: AllocatorState,
     client: str = BERLIN,
     *,
     seed: int = 0,
@@ -55,7 +55,7 @@ def ask(
 ) -> tuple[SessionAttempt, ...] | AllocationRefused:
     request = AllocationRequest(address=ip_address(client), source="client_ip", **fields)
     entropy = seed.to_bytes(2, "big") + bytes(range(ENTROPY_LENGTH - 2))
-    return session_attempts(view, request, now=NOW, entropy=entropy, resting=resting)
+    return session_attempts(state, request, now=NOW, entropy=entropy, resting=resting)
 
 
 def asked(*given: Any, **fields: Any) -> tuple[SessionAttempt, ...]:
@@ -147,15 +147,15 @@ def test_a_full_region_is_after_those_that_an_override_would_not_prefer() -> Non
 
 def test_every_credential_names_whom_it_is_for() -> None:
     """Region and transceiver in the ufrag, no two alike, and tokens that lead back."""
-    view = world()
-    made = asked(view)
+    state = world()
+    made = asked(state)
     assert len({each.credential.ufrag for each in made}) == len(made)
     for each in made:
         decoded = decode(each.credential.ufrag, KEYS.routes, now=NOW)
         assert isinstance(decoded, Decoded)
         wire_id = {"eu": 7, "us": 300}[each.route.transceiver_region]
         assert (decoded.region, decoded.transceiver) == (wire_id, each.transceiver.wire_id)
-        found = locate_session(view, each.token)
+        found = locate_session(state, each.token)
         assert found is not None
         assert found.transceiver == each.transceiver
         assert found.password_key == each.password_key
@@ -176,8 +176,8 @@ def test_sessions_spread_over_a_region_by_weight() -> None:
         {"signalling_port": None},
         {"wire_id": None},
     ):
-        view = world(transceivers=changed(ENDS, eu_1=change))
-        assert ids(asked(view)) == ["eu-2", "us-1"], change
+        state = world(transceivers=changed(ENDS, eu_1=change))
+        assert ids(asked(state)) == ["eu-2", "us-1"], change
 
 
 def test_those_that_did_not_answer_lately_are_asked_last() -> None:
@@ -201,18 +201,18 @@ def test_attempts_are_bounded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("view", "reason"),
+    ("state", "reason"),
     [
         (world(transceivers=changed(ENDS, **{e["id"].replace("-", "_"): {"signalling_ipv4": None}
                for e in ENDS})), "no_transceiver_region"),
         (world(transceiver_regions=changed(MEDIA, eu={"state": "draining"}, us={"weight": 0})),
          "no_transceiver_region"),
-        (view_of(all_down(), transceivers=ENDS, service={"when_all_down": "closed"}), "no_relay"),
+        (state_of(all_down(), transceivers=ENDS, service={"when_all_down": "closed"}), "no_relay"),
     ],
 )  # fmt: skip
-def test_where_nobody_can_be_asked_it_says_why(view: AllocatorState, reason: str) -> None:
+def test_where_nobody_can_be_asked_it_says_why(state: AllocatorState, reason: str) -> None:
     """The same words as for allocations."""
-    refused = ask(view)
+    refused = ask(state)
     assert isinstance(refused, AllocationRefused)
     assert refused.reason == reason
 
@@ -227,21 +227,21 @@ def test_a_session_is_found_by_its_token_whatever_takes_new_ones() -> None:
 
 def test_a_foreign_token_leads_nowhere() -> None:
     """Neither one made under another key nor one that is cut."""
-    view = world()
-    opening = asked(view)[0]
+    state = world()
+    opening = asked(state)[0]
     wrong_key = region_password_key(b"x" * 32, 7)
     for token in (make_token(opening.credential.ufrag, wrong_key), opening.token[:-1], ""):
-        assert locate_session(view, token) is None
+        assert locate_session(state, token) is None
 
 
 def test_a_restart_mints_on_the_same_route() -> None:
     """Region and transceiver stay, the nonce does not, and time begins anew."""
-    view = world()
-    opening = asked(view)[0]
-    at = locate_session(view, opening.token)
+    state = world()
+    opening = asked(state)[0]
+    at = locate_session(state, opening.token)
     assert at is not None
     later = NOW + timedelta(hours=2)
-    fresh = renewed(view, at, ttl=600, now=later, entropy=b"renewed")
+    fresh = renewed(state, at, ttl=600, now=later, entropy=b"renewed")
     decoded = decode(fresh.ufrag, KEYS.routes, now=later)
     assert isinstance(decoded, Decoded)
     assert (decoded.region, decoded.transceiver) == (7, opening.transceiver.wire_id)

@@ -22,21 +22,21 @@ def _totals(dns: int = 0, allocated: int = 0, sessions: int = 0, refused: int = 
 
 def test_answers_wait_for_a_client_who_stands_for_them() -> None:
     """Nothing is told twice, and nothing is lost."""
-    board = DemandBuffer()
-    assert board.due(_totals(dns=5)) == ()
-    board.note("dns", [("relay", "fra", "192.0.2.0/24", 1)])
-    board.note("dns", [("relay", "fra", "192.0.2.0/24", 2)])
-    due = board.due(_totals(dns=9))
+    buffer = DemandBuffer()
+    assert buffer.due(_totals(dns=5)) == ()
+    buffer.note("dns", [("relay", "fra", "192.0.2.0/24", 1)])
+    buffer.note("dns", [("relay", "fra", "192.0.2.0/24", 2)])
+    due = buffer.due(_totals(dns=9))
     assert [(each.answers, each.clients) for each in due] == [(9, {"192.0.2.0/24": 3})]
-    assert board.due(_totals(dns=12))[0].answers == 12, "it was not told"
-    board.reported(due)
-    board.note("dns", [("relay", "fra", "198.51.100.0/24", 1)])
-    assert [each.answers for each in board.due(_totals(dns=12))] == [3]
+    assert buffer.due(_totals(dns=12))[0].answers == 12, "it was not told"
+    buffer.reported(due)
+    buffer.note("dns", [("relay", "fra", "198.51.100.0/24", 1)])
+    assert [each.answers for each in buffer.due(_totals(dns=12))] == [3]
 
 
 def test_families_with_regions_of_their_own_are_reported_apart() -> None:
     """The planner must know which clients may only go where IPv6 is."""
-    board = DemandBuffer()
+    buffer = DemandBuffer()
     totals: Any = {
         "firsthop_region_answers_total": {
             (("family", family), ("region", "fra"), ("service", "relay")): count
@@ -44,39 +44,39 @@ def test_families_with_regions_of_their_own_are_reported_apart() -> None:
         }
     }
     rows = [("relay", "fra", "192.0.2.0/24", 1, family) for family in ("", "ipv4", "ipv6")]
-    board.note("dns", rows)
-    due = board.due(totals)
+    buffer.note("dns", rows)
+    due = buffer.due(totals)
     assert [(each.family, each.answers) for each in due] == [(None, 7), ("ipv4", 3), ("ipv6", 2)]
-    board.reported(due)
-    board.note("dns", rows)
-    assert board.due(totals) == ()
+    buffer.reported(due)
+    buffer.note("dns", rows)
+    assert buffer.due(totals) == ()
 
 
 def test_allocations_count_when_somebody_got_one() -> None:
     """By their own kind: a session is not an answer that a resolver keeps."""
-    board = DemandBuffer()
-    board.note("allocations", [("relay", "fra", "192.0.2.0/24", 1)])
-    (due,) = board.due(_totals(dns=100, allocated=4, sessions=3, refused=9))
+    buffer = DemandBuffer()
+    buffer.note("allocations", [("relay", "fra", "192.0.2.0/24", 1)])
+    (due,) = buffer.due(_totals(dns=100, allocated=4, sessions=3, refused=9))
     assert (due.source, due.answers) == ("allocations", 7)
 
 
 def test_what_is_too_old_is_not_told_later() -> None:
     """After an hour without a control plane that hour's answers are no demand of this minute."""
-    board = DemandBuffer()
-    board.note("dns", [("relay", "fra", "192.0.2.0/24", 1)])
-    board.forget(_totals(dns=1000))
-    board.note("dns", [("relay", "fra", "192.0.2.0/24", 1)])
-    assert [each.answers for each in board.due(_totals(dns=1008))] == [8]
+    buffer = DemandBuffer()
+    buffer.note("dns", [("relay", "fra", "192.0.2.0/24", 1)])
+    buffer.forget(_totals(dns=1000))
+    buffer.note("dns", [("relay", "fra", "192.0.2.0/24", 1)])
+    assert [each.answers for each in buffer.due(_totals(dns=1008))] == [8]
 
 
 def test_a_report_is_bounded() -> None:
     """By clients, thinned out by chance; the counts stay exact."""
-    board = DemandBuffer()
-    board.note(
+    buffer = DemandBuffer()
+    buffer.note(
         "dns",
         [("relay", "fra", f"2001:db8:{n:x}::/48", 1) for n in range(MAX_CLIENTS + 500)],
     )
-    due = board.due(_totals(dns=80_000))
+    due = buffer.due(_totals(dns=80_000))
     assert [each.answers for each in due] == [80_000]
     assert sum(len(each.clients) for each in due) == MAX_CLIENTS
     DemandReport.model_validate(

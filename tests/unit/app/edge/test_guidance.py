@@ -20,10 +20,10 @@ from firsthop.edge.following.feed_source import FeedSource
 from firsthop.edge.following.follower import FeedFollower
 from firsthop.edge.following.geo_source import GeoTableSource
 from firsthop.edge.following.snapshot_store import SnapshotStore
-from firsthop.edge.workers.allocator_worker import _Views
+from firsthop.edge.workers.allocator_worker import _States
 from firsthop.edge.workers.sockets import ListeningSockets
 from firsthop.edge.workers.worker_pool import EdgeWorkerPool
-from firsthop_allocator.allocations.view import Holder
+from firsthop_allocator.allocations.state import Holder
 from firsthop_geodata.prefixes import GeoTable
 from firsthop_steering.compile.table import AnswerTable
 from firsthop_steering.feed.guidance import NO_GUIDANCE, Guidance
@@ -312,7 +312,7 @@ async def test_the_allocator_steers_by_guidance() -> None:
     holder, begin = Holder(), asyncio.Event()
     said: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     pipe: Any = SimpleNamespace(send=lambda **news: said.put_nowait(news))
-    views = _Views(pipe, holder, begin, None)
+    states = _States(pipe, holder, begin, None)
     news = {
         "plan": plan_of(DOCUMENT).model_dump_json(),
         "status": status_of(1).model_dump_json(),
@@ -321,25 +321,25 @@ async def test_the_allocator_steers_by_guidance() -> None:
     }
 
     def chosen() -> str:
-        assert holder.view is not None
-        steering = holder.view.steering
+        assert holder.state is not None
+        steering = holder.state.steering
         geo_client = steering.topology.client(ip_address(BERLIN))
         site = steering.decide(steering.topology.services["s"], geo_client).site
         return site.id if site else ""
 
-    await views.take(news)
+    await states.take(news)
     assert (chosen(), begin.is_set()) == ("fra", True)
-    await views.take({**news, "prices": prices_of(fra=500.0).model_dump_json()})
+    await states.take({**news, "prices": prices_of(fra=500.0).model_dump_json()})
     assert chosen() == "iad"
-    await views.take({**news, "prices": None})
+    await states.take({**news, "prices": None})
     assert chosen() == "fra"
     status = status_of(2).model_dump_json()
-    await views.take({**news, "status": status, "latency": latency_of().model_dump_json()})
-    assert holder.view is not None
-    assert holder.view.steering.status.number == 2
+    await states.take({**news, "status": status, "latency": latency_of().model_dump_json()})
+    assert holder.state is not None
+    assert holder.state.steering.status.number == 2
     async with asyncio.timeout(120):
         while chosen() != "iad":
             assert (await said.get())["failure"] == ""
-    await views.take({**news, "plan": plan_of(DOCUMENT, number=2).model_dump_json()})
+    await states.take({**news, "plan": plan_of(DOCUMENT, number=2).model_dump_json()})
     assert chosen() == "iad", "a new plan is laid out with what is learned"
-    views.close()
+    states.close()

@@ -26,7 +26,7 @@ from firsthop.edge.following.watch import FileWatch
 from firsthop.edge.reporting.demand import DemandBuffer
 from firsthop.edge.reporting.metrics import EdgeCollector
 from firsthop.edge.reporting.observability import readiness
-from firsthop.edge.reporting.view import EdgeState
+from firsthop.edge.reporting.state import EdgeState
 from firsthop.edge.reporting.worker_reports import WorkerReports
 from firsthop.process.workers import Worker
 from firsthop_steering.feed.guidance import Guidance

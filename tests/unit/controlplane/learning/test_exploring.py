@@ -15,7 +15,7 @@ from firsthop_allocator.allocations.allocation import (
     AllocationRequest,
     allocate,
 )
-from firsthop_allocator.allocations.view import AllocatorState
+from firsthop_allocator.allocations.state import AllocatorState
 from firsthop_allocator.http.callers import RequestClient
 from firsthop_allocator.http.counts import AllocatorCounters
 from firsthop_controlplane.learning import exploring

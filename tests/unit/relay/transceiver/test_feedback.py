@@ -15,7 +15,7 @@ class Sender:
     _ssrc: int
 
     async def _handle_rtcp_packet(self, packet: AnyRtcpPacket) -> None:
-        raise NotImplementedError
+        raise AssertionError("packets are led here, not handled")
 
 
 def test_a_fir_reaches_the_senders_that_it_names() -> None:

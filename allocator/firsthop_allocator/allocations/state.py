@@ -1,9 +1,9 @@
 """One plan, status and key set, prepared for allocations.
 
-A view is immutable: for each snapshot a new view is made, and one assignment in `Holder` replaces
+A state is immutable: for each snapshot a new state is made, and one assignment in `Holder` replaces
 the old one. Values with few inputs (the text of a set of relays, a distance, the order of a
 region's relays) are cached on first use, in caches of bounded size. `PlanTables` holds data that do
-not depend on the status, so views of one plan share it.
+not depend on the status, so states of one plan share it.
 """
 
 from __future__ import annotations
@@ -177,11 +177,11 @@ class AllocatorState:
 
 @dataclass(slots=True)
 class Holder:
-    """Holds the view in force, which is replaced by one assignment."""
+    """Holds the state in force, which is replaced by one assignment."""
 
-    view: AllocatorState | None = None
+    state: AllocatorState | None = None
     reason: str = "no snapshot has arrived yet"
-    """Why there is no view, for readiness."""
+    """Why there is no state, for readiness."""
 
 
 def _by_region(transceivers: Iterable[Transceiver]) -> dict[str, tuple[Transceiver, ...]]:
