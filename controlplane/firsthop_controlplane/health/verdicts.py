@@ -7,9 +7,11 @@ are passed in. It does not depend on agents, store or clock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple
+
+import structlog
 
 from firsthop_controlplane.health.depool_guard import DepoolGuard
 from firsthop_controlplane.health.relay_verdict import (
@@ -28,6 +30,7 @@ from firsthop_steering.health.families import RelayAddress
 from firsthop_steering.health.quorum import Count, count
 from firsthop_steering.plan.model import Family, Liveness, Relay, State
 
+log = structlog.get_logger(__name__)
 FAMILIES: tuple[Family, ...] = ("ipv4", "ipv6")
 
 
@@ -62,6 +65,8 @@ class VerdictEvaluator:
         """What the guard kept from turning down in the last `evaluate`, and why."""
         self._views = VantageViews(stale_after_s)
         self._damping: dict[RelayAddress, Damping] = {}
+        self._failed: set[str] = set()
+        """Relays that the last `evaluate` could not evaluate."""
         self._relay_guard = DepoolGuard("relays", shares)
         self._address_guards = {
             family: DepoolGuard(f"{family} addresses", shares) for family in FAMILIES
@@ -95,7 +100,8 @@ class VerdictEvaluator:
     ) -> dict[str, Verdict]:
         """Every relay's verdict, from the previous ones and the present views.
 
-        A relay that is `settling` keeps its verdict, and is not in the result.
+        A relay that is `settling`, or whose views cannot be evaluated because of a bug, keeps its
+        verdict, and is not in the result.
         """
         at = now.timestamp()
         self._views.update(relays, now)
@@ -106,9 +112,7 @@ class VerdictEvaluator:
         )
         for gone in self._damping.keys() - self._views.views.keys():
             del self._damping[gone]
-        found: _Found = {}
-        for name in relays.keys() - settling:
-            found[name] = self._measure(relays[name], previous.get(name), at)
+        found = self._measure_all([relays[name] for name in relays.keys() - settling], previous, at)
         kept = self._guard(relays, previous, found, now)
         for name, addresses in found.items():
             self._note_turns(name, addresses, previous.get(name), at)
@@ -116,6 +120,21 @@ class VerdictEvaluator:
             name: relay_verdict(addresses, previous.get(name), kept.get(name), now)
             for name, addresses in found.items()
         }
+
+    def _measure_all(
+        self, relays: Iterable[Relay], previous: Mapping[str, Verdict], at: float
+    ) -> _Found:
+        found: _Found = {}
+        failed: set[str] = set()
+        for relay in relays:
+            try:
+                found[relay.id] = self._measure(relay, previous.get(relay.id), at)
+            except Exception:  # otherwise one address would freeze the verdicts of all
+                failed.add(relay.id)
+                if relay.id not in self._failed:
+                    log.exception("verdict.failed", relay=relay.id)
+        self._failed = failed
+        return found
 
     def _measure(
         self, relay: Relay, previous: Verdict | None, at: float

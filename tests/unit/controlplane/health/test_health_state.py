@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
+from typing import Any
 
 import pytest
+import structlog
 
 from firsthop_controlplane.health.health_state import HealthState
 from firsthop_controlplane.health.last_reports import Received
@@ -64,6 +66,32 @@ def test_a_report_replaces_the_one_before() -> None:
     assert _verdict(health, 1) == "up", "nobody to ask leaves it as it is"
     _results(health, _report("a", "down", 2), 2)
     assert _verdict(health, 2) == "down"
+
+
+def test_a_relay_that_cannot_be_evaluated_freezes_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It keeps its verdict, and the log says so once."""
+    health, other = _health(), RELAY.model_copy(update={"id": "other"})
+    for relay in (RELAY, other):
+        _results(health, _report("a" if relay is RELAY else "b", "up", 0, relay=relay.id), 0)
+    health.evaluate([RELAY, other], _at(0))
+    measured = VerdictEvaluator._measure
+
+    def broken(evaluator: VerdictEvaluator, relay: Relay, *rest: Any) -> Any:
+        if relay.id == "r":
+            raise ValueError("year -7973 is out of range")
+        return measured(evaluator, relay, *rest)
+
+    monkeypatch.setattr(VerdictEvaluator, "_measure", broken)
+    with structlog.testing.capture_logs() as logged:
+        for second in (1, 2):
+            _results(health, _report("b", "down", second, relay="other"), second)
+            health.evaluate([RELAY, other], _at(second))
+    assert {name: each.verdict for name, each in health.verdicts.items()} == {
+        "r": "up", "other": "down",
+    }  # fmt: skip
+    assert [each["event"] for each in logged].count("verdict.failed") == 1
 
 
 @pytest.mark.parametrize("skew", [-86400, -20, 0, 20, 86400])
