@@ -208,7 +208,7 @@ def print_changes(applied: dict[str, Any]) -> None:
         typer.echo(visible(f"warning: {warning['field']}: {warning['rule']}"), err=True)
     for change in applied["changes"]:
         fields = f": {', '.join(change['fields'])}" if change["action"] == "changed" else ""
-        typer.echo(f"{change['action']:8} {change['object']}{fields}")
+        typer.echo(visible(f"{change['action']:8} {change['object']}{fields}"))
     print_effects(applied["effects"] or ())
     if applied["dry_run"]:
         typer.echo(f"dry run: {len(applied['changes'])} changes, nothing was stored")
