@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -24,13 +25,18 @@ from support.waiting import until
 SERVICE = "relay.edge.example."
 
 
+LISTENED = range(20_000, 32_768)
+"""Ports that Linux gives to no outgoing connection: another test may open a thousand of these
+before the process that this one starts has bound its port."""
+
+
 def free_port(host: str = "127.0.0.1") -> int:
     """A port that neither UDP nor TCP uses just now."""
     while True:
+        port = secrets.choice(LISTENED)
         with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-            tcp.bind((host, 0))
-            port: int = tcp.getsockname()[1]
             try:
+                tcp.bind((host, port))
                 udp.bind((host, port))
             except OSError:
                 continue
